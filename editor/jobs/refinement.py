@@ -130,7 +130,9 @@ class ClosedLoop:
     ) -> Round:
         """Change the best candidate so far, and measure it."""
         best = min(earlier, key=lambda one: one.measured.excess)
-        adjustments = next_adjustments(best.adjustments, best.measured, self.removals, number, self._next_layers())
+        adjustments = next_adjustments(
+            *(best.adjustments, best.measured, self.removals, number, self._next_layers()), alone=len(self.removed) == 1
+        )
         self.report(f"round {number}: {'; '.join(describe_adjustments(adjustments))}")
         return self._measure(number, self.solve(adjustments), adjustments, planned, steering)
 
@@ -149,7 +151,7 @@ class ClosedLoop:
         generated = run_evaluations(
             evaluations, self.judge, self.images(edit, number), seeds, level, False, report_fraction
         )
-        found = read_measures(evaluations)
+        found = read_measures(evaluations, self.model.prompts.profile.styled_wordings)
         self.report(f"round {number}: {found.excess:.3f} above the margins")
         return Round(
             edit=edit,

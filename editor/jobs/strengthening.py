@@ -1,29 +1,40 @@
 """How a measured edit is changed for the next round: what is strengthened, in which order, and what is weakened.
 
-Prompts that leaked become prompts of the edit, and names that fell become names to preserve, in every round. Beyond that,
-the steps are taken in order, one a round: the removal's weight, then less preservation, then one layer more. Where unrelated
-prompts fell and the concept is gone, preservation is raised again instead.
+Prompts that leaked or missed their destination become prompts of the edit, and names that fell become names to preserve, in
+every round. Beyond that, a removal that is incomplete is strengthened: first by less preservation, relative to other removals
+by more weight too, then by one layer more, which was measured to complete removals without further collateral, then by less
+preservation again. Where unrelated prompts fell as well, the layer comes first. Where they fell and the concept is gone,
+preservation is raised again instead.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import fmean
 
-from api_schemas.gates import Gate
+from api_schemas.gates import Gate, Measure
 from api_schemas.refinement import MeasureRecord
 from editor.judging.evaluation import GroupEvaluation
 from editor.methods.adjustments import RemovalAdjustment, RetainedName, SolveAdjustments
 from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase, WeightedPhrase
+from editor.prompts.prompt_builder import in_wording
 
 MAX_LEAKED_PHRASES = 16
-"""Leaked prompts of a removal that a round adds to the edit."""
+"""Prompts that a round adds to the edit for each group of a removal."""
 LEAKED_WEIGHT = 0.25
 FALLEN_WEIGHT = 4.0
 """Weight of a prompt about a name that fell, relative to an ordinary retain prompt."""
 STEP = 2.0
 """Factor by which a weight is raised in one round."""
-LEAKING = ("target_accuracy", "generality_accuracy", "destination_drop", "other_removed_accuracy")
+COMPLETENESS_MEASURES: tuple[Measure, ...] = (
+    "target_accuracy",
+    "generality_accuracy",
+    "destination_drop",
+    "styled_object_drop",
+    "other_removed_accuracy",
+)
+"""Measures of the removal itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +43,7 @@ class Measured:
 
     measures: tuple[MeasureRecord, ...]
     leaked: tuple[tuple[int, Phrase], ...]
-    """Prompts that the edit may use and that still showed the concept, with the index of the removal."""
+    """Prompts to edit more, with the index of the removal: they still showed the concept, or missed the destination."""
     fallen: tuple[tuple[ConceptKind, str], ...]
     """Names that are recognised less often than before."""
 
@@ -41,9 +52,15 @@ class Measured:
         """Sum of what the measures exceed their margins by."""
         return sum(excess(one) for one in self.measures)
 
-    def exceeds(self, *, leaks: bool) -> bool:
-        """Whether a measure of the removal itself, or of everything else, exceeds its margin."""
-        return any(excess(one) > 0 for one in self.measures if (one.measure in LEAKING) == leaks)
+    @property
+    def incomplete(self) -> set[int | None]:
+        """The removals of which a measure of the removal itself exceeds its margin."""
+        return {one.removal for one in self.measures if one.measure in COMPLETENESS_MEASURES and excess(one) > 0}
+
+    @property
+    def has_collateral(self) -> bool:
+        """Whether a measure of everything else exceeds its margin."""
+        return any(excess(one) > 0 for one in self.measures if one.measure not in COMPLETENESS_MEASURES)
 
 
 def excess(one: MeasureRecord) -> float:
@@ -53,11 +70,17 @@ def excess(one: MeasureRecord) -> float:
     return max(0.0, one.value - max(one.threshold, 0.0) / 2)
 
 
-def read_measures(evaluations: Sequence[GroupEvaluation]) -> Measured:
-    """Return what evaluated steering groups show."""
+def read_measures(evaluations: Sequence[GroupEvaluation], wordings: Sequence[str]) -> Measured:
+    """Return what evaluated steering groups show.
+
+    Args:
+        evaluations: the groups.
+        wordings: the profile's wordings with a style that edits use. Prompts in other wordings are held out, whatever they
+            show: the same subjects are edited in one of these.
+    """
     return Measured(
         tuple(measure_record(one, gate) for one in evaluations for gate in one.gates if one.scored_count),
-        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one))),
+        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one, wordings))),
         tuple(dict.fromkeys(name for one in evaluations for name in fallen_names(one))),
     )
 
@@ -75,13 +98,16 @@ def measure_record(evaluation: GroupEvaluation, gate: Gate) -> MeasureRecord:
     )
 
 
-def leaked_phrases(evaluation: GroupEvaluation) -> list[tuple[int, Phrase]]:
-    """Return the target prompts that still show the concept; those of generality stay held out, whatever they show."""
-    group = evaluation.group
-    if group.name != "target" or group.removal is None:
+def leaked_phrases(evaluation: GroupEvaluation, wordings: Sequence[str]) -> list[tuple[int, Phrase]]:
+    """Return prompts of the edit for the prompts of a group that still show the concept, or that miss their destination."""
+    group, hits = evaluation.group, evaluation.after.hits
+    if group.removal is None or group.name == "neighbours":
         return []
-    scored = zip(group.phrases, evaluation.after.hits, strict=False)
-    return [(group.removal, phrase) for phrase, hit in scored if hit][:MAX_LEAKED_PHRASES]
+    missed = group.needs_references
+    found = [phrase for phrase, hit in zip(group.phrases, hits, strict=False) if (hit < 1 if missed else hit > 0)]
+    if group.name != "target":
+        found = [in_wording(phrase, wording) for phrase, wording in zip(found, cycle(wordings), strict=False)]
+    return [(group.removal, phrase) for phrase in found][:MAX_LEAKED_PHRASES]
 
 
 def fallen_names(evaluation: GroupEvaluation) -> list[tuple[ConceptKind, str]]:
@@ -99,6 +125,8 @@ def next_adjustments(
     removals: Sequence[ResolvedRemoval],
     number: int,
     next_layers: tuple[int, ...] | None,
+    *,
+    alone: bool = True,
 ) -> SolveAdjustments:
     """Return the adjustments of round ``number``, which starts from the best candidate so far.
 
@@ -107,16 +135,17 @@ def next_adjustments(
         found: what was measured of it.
         removals: the request's removals, which ``found`` numbers.
         next_layers: the layers to edit when it comes to that; None if the layers are given.
+        alone: whether nothing else is removed. The weight of a single removal is that of preservation.
     """
-    leaks, collateral = found.exceeds(leaks=True), found.exceeds(leaks=False)
+    collateral = found.has_collateral
     added = add_found(current, found, removals)
-    if collateral and not leaks:
-        return added.model_copy(update={"preservation_scale": current.preservation_scale * STEP})
-    if number == 1 or collateral:
-        return raise_weights(added)
-    if number == 2 or next_layers is None:
-        return added.model_copy(update={"preservation_scale": current.preservation_scale / STEP})
-    return added.model_copy(update={"layers": next_layers})
+    if collateral and not found.incomplete:
+        return scale_preservation(added, STEP)
+    if next_layers and not current.layers and (collateral or number > 1):
+        return added.model_copy(update={"layers": next_layers})
+    if not alone:
+        added = raise_weights(added, [removals[index] for index in found.incomplete if index is not None])
+    return added if collateral else scale_preservation(added, 1 / STEP)
 
 
 def add_found(current: SolveAdjustments, found: Measured, removals: Sequence[ResolvedRemoval]) -> SolveAdjustments:
@@ -154,10 +183,19 @@ def adjustment_of(adjustments: SolveAdjustments, removal: ResolvedRemoval) -> Re
     return found or RemovalAdjustment(concept=removal.concept.name, kind=removal.concept.kind)
 
 
-def raise_weights(adjustments: SolveAdjustments) -> SolveAdjustments:
-    """Raise the weight of every removal."""
-    raised = tuple(one.model_copy(update={"weight": one.weight * STEP}) for one in adjustments.removals)
+def raise_weights(adjustments: SolveAdjustments, removals: Sequence[ResolvedRemoval]) -> SolveAdjustments:
+    """Raise the weight of some removals."""
+    keys = {(one.concept.kind, one.concept.name) for one in removals}
+    raised = tuple(
+        one.model_copy(update={"weight": one.weight * STEP}) if (one.kind, one.concept) in keys else one
+        for one in adjustments.removals
+    )
     return adjustments.model_copy(update={"removals": raised})
+
+
+def scale_preservation(adjustments: SolveAdjustments, factor: float) -> SolveAdjustments:
+    """Scale the preservation weight."""
+    return adjustments.model_copy(update={"preservation_scale": adjustments.preservation_scale * factor})
 
 
 def describe_adjustments(adjustments: SolveAdjustments) -> list[str]:
@@ -166,7 +204,7 @@ def describe_adjustments(adjustments: SolveAdjustments) -> list[str]:
     phrases, names = sum(len(one.phrases) for one in adjustments.removals), len(adjustments.retain_names)
     scale, layers = adjustments.preservation_scale, adjustments.layers
     return [
-        *([f"{phrases} leaked prompts added"] if phrases else []),
+        *([f"{phrases} prompts added"] if phrases else []),
         *([f"{names} fallen names preserved"] if names else []),
         *([f"removal weight {weight:g}"] if weight != 1 else []),
         *([f"preservation times {scale:g}"] if scale != 1 else []),

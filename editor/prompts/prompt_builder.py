@@ -148,15 +148,16 @@ class PromptBuilder:
         ]
 
     def held_out_pairs(self, removal: ResolvedRemoval, limit: int = 24) -> list[PromptPair]:
-        """Return pairs in held-out wordings, for choosing the preservation weight.
+        """Return distinct pairs in held-out wordings, for choosing the preservation weight.
 
         Raises:
             ConceptError: no such prompt fits the context.
         """
         name = ConceptName(removal.concept.subject, "concept")
         styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
-        phrases = self.in_held_out_wordings(evenly_spaced(styled, limit), removal.concept.kind)
-        return self._require(name, self._fitting_pairs(removal, name, phrases))
+        wordings = held_out_wordings(self.profile, removal.concept.kind)
+        phrases = list(dict.fromkeys(in_wording(phrase, wording) for phrase in styled for wording in wordings))
+        return self._require(name, self._fitting_pairs(removal, name, evenly_spaced(phrases, limit)))
 
     def diff_quickfix_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
         """Return the pairs of the released Diff-QuickFix procedure: the bare names after four prefixes."""

@@ -25,7 +25,7 @@ ALL_POWERS_OF_TWO = range(-10, 21)
 """Exponents beyond which the search does not look when the best one so far is at a bound."""
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
-RISK_MIDPOINT, RISK_STEEPNESS = 0.6, 8.4
+RISK_MIDPOINT, RISK_STEEPNESS = 0.57, 11.0
 """Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope."""
 MIN_RESIDUAL = 1e-30
 MAX_REWEIGHT = 8.0

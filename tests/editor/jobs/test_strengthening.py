@@ -1,11 +1,21 @@
 """What the closed loop changes after planted measurements."""
 
+from dataclasses import replace
+
+import pytest
+
+from api_schemas.judging import GroupName
 from api_schemas.refinement import MeasureRecord
-from editor.jobs.strengthening import Measured, describe_adjustments, next_adjustments
+from editor.jobs.strengthening import Measured, describe_adjustments, leaked_phrases, next_adjustments
+from editor.judging.evaluation import GroupEvaluation
+from editor.judging.prompt_groups import PromptGroup
 from editor.methods.adjustments import NO_ADJUSTMENTS
 from editor.prompts import Concept, Destination, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
+EDITED = "{a} in the style of {style}"
+HELD_OUT = tuple(Phrase("an emoji of {a}, {style}", "fox", style) for style in ("ink", "noto"))
+OWL = ResolvedRemoval(Concept("owl"), Destination("bear", "auto"))
 FOX = ResolvedRemoval(Concept("fox"), Destination("bear", "auto"))
 PROMPT = Phrase("a picture of {a}", "fox")
 
@@ -27,11 +37,39 @@ def test_steps_are_taken_in_the_stated_order() -> None:
     first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], 1, (0, 1))
     second = next_adjustments(first, leaking, [FOX], 2, (0, 1))
     third = next_adjustments(second, leaking, [FOX], 3, (0, 1))
-    assert describe_adjustments(first) == ["1 leaked prompts added", "removal weight 2"]
-    assert second.preservation_scale == 0.5
-    assert third.layers == (0, 1)
+    assert describe_adjustments(first) == ["1 prompts added", "preservation times 0.5"]
+    assert (second.layers, second.preservation_scale) == ((0, 1), 0.5)
+    assert (third.layers, third.preservation_scale) == ((0, 1), 0.25)
     assert [one.removals[0].phrases[0].weight for one in (first, second, third)] == [0.25, 0.5, 1.0]
-    assert next_adjustments(second, leaking, [FOX], 3, None).preservation_scale == 0.25
+    assert next_adjustments(first, leaking, [FOX], 2, None).preservation_scale == 0.25
+
+
+def test_a_leak_with_collateral_gets_a_layer_before_less_preservation() -> None:
+    first = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.3), [FOX], 1, (0, 1))
+    assert (first.layers, first.preservation_scale) == ((0, 1), 1.0)
+
+
+def test_only_the_incomplete_of_several_removals_counts_more() -> None:
+    found = Measured((measure("destination_drop", 0.3),), (), ())
+    adjusted = next_adjustments(NO_ADJUSTMENTS, found, [FOX, OWL], 1, None, alone=False)
+    assert {one.concept: one.weight for one in adjusted.removals} == {"fox": 2.0, "owl": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("name", "hits", "added"),
+    [
+        ("target", [1.0, 0.0], [HELD_OUT[0]]),
+        ("generality", [1.0, 0.0], [replace(HELD_OUT[0], wording=EDITED)]),
+        ("destination", [1.0, 0.0], [replace(HELD_OUT[1], wording=EDITED)]),
+        ("neighbours", [1.0, 0.0], []),
+    ],
+)
+def test_prompts_that_failed_are_edited_but_never_in_held_out_wordings(
+    name: GroupName, hits: list[float], added: list[Phrase]
+) -> None:
+    evaluation = GroupEvaluation(PromptGroup(name, 0, "object", HELD_OUT, "fox"), [])
+    evaluation.rounds[0].after.hits.extend(hits)
+    assert leaked_phrases(evaluation, [EDITED]) == [(0, phrase) for phrase in added]
 
 
 def test_collateral_weakens_the_edit_again() -> None:
