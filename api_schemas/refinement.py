@@ -15,7 +15,7 @@ class RefinementBudget(Request):
     """How much a job may spend on strengthening an edit that did not pass."""
 
     rounds: int = Field(
-        default=0,
+        default=3,
         ge=0,
         le=20,
         description="Most rounds in which an edit that did not pass is changed and measured again. 0: the first verdict "
@@ -31,7 +31,7 @@ class RefinementBudget(Request):
         default=None,
         gt=0,
         le=1e7,
-        description="Time that the rounds may take, by the estimated time of an image. Default: no limit but the others.",
+        description="Time that the rounds may take, by the estimated time of an image. Default: what the job's time limit leaves.",
     )
 
 

@@ -31,6 +31,7 @@ from editor.emoji.locate import embedded_model_folder
 from editor.generation.device import DeviceSettings
 
 if TYPE_CHECKING:
+    from api_schemas.refinement import RefinementRecord
     from editor.jobs.local_erasure import Erasure
 
 CACHE = Path("~/.cache/expunge")
@@ -127,6 +128,8 @@ def print_result(erasure: "Erasure", json_output: bool) -> None:
         return
     if report.verdict:
         typer.echo(f"verdict  {report.verdict}")
+    if report.validation and report.validation.refinement:
+        print_rounds(report.validation.refinement)
     if report.ledger:
         typer.echo(f"ledger   {report.ledger.active} active, {report.ledger.digest}")
     console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -136,3 +139,11 @@ def print_result(erasure: "Erasure", json_output: bool) -> None:
         typer.echo(report.lora_note)
     for path in paths:
         typer.echo(path)
+
+
+def print_rounds(record: "RefinementRecord") -> None:
+    """Print what each round of the closed loop changed, and what it was measured to leave."""
+    for one in record.rounds:
+        changes = "; ".join(one.changes) or "as solved first"
+        published = ", published" if one.number == record.published else ""
+        typer.echo(f"round {one.number}  {one.excess:.3f} above the margins{published}: {changes}")

@@ -152,6 +152,7 @@ class EraseJob(Job):
             validate=self._validate_round,
             report=partial(self.context.progress, "validate", REFINING_FRACTION),
             estimate=self.trace().estimate,
+            time_limit=self.context.time_limit,
         )
         return self.phases.run("refined", RefinedResult, partial(loop.run, first)).validation
 

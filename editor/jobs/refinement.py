@@ -20,7 +20,14 @@ from editor.jobs.phase_store import PhaseStore
 from editor.jobs.results import EditResult, PhaseResult, ValidationResult
 from editor.jobs.strengthening import Measured, describe_adjustments, next_adjustments, read_measures
 from editor.jobs.validate_phase import open_evaluations
-from editor.judging.deciding import FIRST_KEPT, Deciding, can_pass, final_validation, only_prompts, steering_prompts
+from editor.judging.deciding import (
+    FIRST_KEPT,
+    Deciding,
+    can_pass,
+    final_validation,
+    steering_evaluations,
+    steering_prompts,
+)
 from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, run_evaluations
 from editor.judging.judge import Judge
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
@@ -79,6 +86,8 @@ class ClosedLoop:
     report: Callable[[str], None]
     """Reports what a round changed and brought."""
     estimate: PlanEstimate | None = None
+    time_limit: float | None = None
+    """Seconds that the job may take."""
 
     def run(self, first: ValidationResult) -> RefinedResult:
         """Strengthen the first edit, whose validation did not pass, within the request's budget."""
@@ -145,13 +154,13 @@ class ClosedLoop:
         steering: frozenset[str],
     ) -> Round:
         """Generate and score the images of the steering prompts."""
-        options, evaluations = self.request.validation, only_prompts(planned, steering)
+        options, evaluations = self.request.validation, steering_evaluations(planned, steering)
         seeds = [self.request.seed + i for i in range(options.seeds)]
         level = 1 - self.policy.confidence
         generated = run_evaluations(
             evaluations, self.judge, self.images(edit, number), seeds, level, False, report_fraction
         )
-        found = read_measures(evaluations, self.model.prompts.profile.styled_wordings)
+        found = read_measures(evaluations)
         self.report(f"round {number}: {found.excess:.3f} above the margins")
         return Round(
             edit=edit,
@@ -172,9 +181,23 @@ class ClosedLoop:
         budget, images = self.request.validation.budget, self.images(None, 0)
         side = min(images.sampler.size or (native_side(images.pipeline),))
         limit = budget.images or (DEFAULT_SMALL_IMAGES if side < SMALL_SIDE else DEFAULT_IMAGES)
-        if budget.seconds is None or self.estimate is None or not self.estimate.seconds:
-            return limit
-        return min(limit, int(budget.seconds * self.estimate.images / self.estimate.seconds))
+        return limit_to_time(limit, self.estimate, budget.seconds, self.time_limit)
+
+
+def limit_to_time(images: int, estimate: PlanEstimate | None, seconds: float | None, job_seconds: float | None) -> int:
+    """Return how many of some images can be generated in time.
+
+    Args:
+        images: most images, if time suffices.
+        estimate: the cost of a validation; None if it is unknown.
+        seconds: the time for the images; None for any.
+        job_seconds: the time for the whole job, with the first and the final validation; None for any.
+    """
+    if estimate is None or not estimate.seconds:
+        return images
+    left = [] if job_seconds is None else [max(0.0, job_seconds - 2 * estimate.seconds)]
+    limits = left if seconds is None else [seconds, *left]
+    return min([images, *(int(one * estimate.images / estimate.seconds) for one in limits)])
 
 
 def native_side(pipeline: object) -> int:

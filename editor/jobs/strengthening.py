@@ -9,7 +9,6 @@ preservation is raised again instead.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import cycle
 from statistics import fmean
 
 from api_schemas.gates import Gate, Measure
@@ -18,7 +17,6 @@ from editor.judging.evaluation import GroupEvaluation
 from editor.methods.adjustments import RemovalAdjustment, RetainedName, SolveAdjustments
 from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase, WeightedPhrase
-from editor.prompts.prompt_builder import in_wording
 
 MAX_LEAKED_PHRASES = 16
 """Prompts that a round adds to the edit for each group of a removal."""
@@ -70,17 +68,11 @@ def excess(one: MeasureRecord) -> float:
     return max(0.0, one.value - max(one.threshold, 0.0) / 2)
 
 
-def read_measures(evaluations: Sequence[GroupEvaluation], wordings: Sequence[str]) -> Measured:
-    """Return what evaluated steering groups show.
-
-    Args:
-        evaluations: the groups.
-        wordings: the profile's wordings with a style that edits use. Prompts in other wordings are held out, whatever they
-            show: the same subjects are edited in one of these.
-    """
+def read_measures(evaluations: Sequence[GroupEvaluation]) -> Measured:
+    """Return what evaluated steering groups show."""
     return Measured(
         tuple(measure_record(one, gate) for one in evaluations for gate in one.gates if one.scored_count),
-        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one, wordings))),
+        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one))),
         tuple(dict.fromkeys(name for one in evaluations for name in fallen_names(one))),
     )
 
@@ -98,15 +90,13 @@ def measure_record(evaluation: GroupEvaluation, gate: Gate) -> MeasureRecord:
     )
 
 
-def leaked_phrases(evaluation: GroupEvaluation, wordings: Sequence[str]) -> list[tuple[int, Phrase]]:
-    """Return prompts of the edit for the prompts of a group that still show the concept, or that miss their destination."""
+def leaked_phrases(evaluation: GroupEvaluation) -> list[tuple[int, Phrase]]:
+    """Return the prompts of a group that still show the concept or another removed one, or that miss their destination."""
     group, hits = evaluation.group, evaluation.after.hits
     if group.removal is None or group.name == "neighbours":
         return []
-    missed = group.needs_references
-    found = [phrase for phrase, hit in zip(group.phrases, hits, strict=False) if (hit < 1 if missed else hit > 0)]
-    if group.name != "target":
-        found = [in_wording(phrase, wording) for phrase, wording in zip(found, cycle(wordings), strict=False)]
+    scored = zip(group.phrases, hits, strict=False)
+    found = [phrase for phrase, hit in scored if (hit < 1 if group.needs_references else hit > 0)]
     return [(group.removal, phrase) for phrase in found][:MAX_LEAKED_PHRASES]
 
 

@@ -1,21 +1,27 @@
 """Which prompts decide a verdict, and which steer the closed loop: no prompt does both.
 
-The first validation uses all prompts. If it does not pass, a third of each group's prompts steer the rounds, and the others
-decide the final validation, at seeds that were not used before. The two validations share the permitted error, so that the
-chance of a wrong `passed` is that of a single validation, however many rounds there are.
+The first validation uses all prompts. If it does not pass, a third of the prompts in wordings that edits use steer the rounds,
+and the others, with all prompts in held-out wordings, decide the final validation, at seeds that were not used before. The two
+validations share the permitted error, so that the chance of a wrong `passed` is that of a single validation, however many
+rounds there are.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
+from api_schemas.judging import GroupName
 from editor.judging.evaluation import GroupEvaluation
+from editor.prompts.concepts import Phrase
 
 MAX_STEERING_PROMPTS = 48
 """Prompts of a group that steer."""
 STEERING_SHARE = 3
 """One of so many prompts steers."""
-FIRST_ERROR_SHARE = 0.8
-"""Share of the permitted error that the first validation uses, if a second one may follow."""
+FIRST_ERROR_SHARE = 0.6
+"""Share of the permitted error that the first validation uses, if a second one may follow. With 0.2 left, the final
+one could not decide a rate of 0.05 on 120 prompts, the held-out prompts of an object of the embedded model."""
+STEERING_GROUPS: tuple[GroupName, ...] = ("target", "neighbours", "retain")
+"""Groups with prompts that steer. The prompts of all others are among those of `target`, or in held-out wordings."""
 FINAL_SEED_OFFSET = 3_000_000
 """Added to the seeds of the final validation."""
 
@@ -45,7 +51,12 @@ def final_validation(steering: frozenset[str]) -> Deciding:
 
 def steering_prompts(evaluations: Sequence[GroupEvaluation]) -> frozenset[str]:
     """Return the prompts that steer: the first of each group, whose order is random but fixed by the request's seed."""
-    return frozenset(prompt for one in evaluations for prompt in one.group.prompts[: steering_count(one)])
+    return frozenset(
+        prompt
+        for one in evaluations
+        if one.group.name in STEERING_GROUPS
+        for prompt in one.group.prompts[: steering_count(one)]
+    )
 
 
 def steering_count(evaluation: GroupEvaluation) -> int:
@@ -58,10 +69,31 @@ def without_prompts(evaluations: Sequence[GroupEvaluation], prompts: Collection[
     return [select(one, [text not in prompts for text in one.group.prompts]) for one in evaluations]
 
 
-def only_prompts(evaluations: Sequence[GroupEvaluation], prompts: Collection[str]) -> list[GroupEvaluation]:
-    """Return unscored groups with only some prompts, each used once; groups without any are left out."""
-    found = [select(one, [text in prompts for text in one.group.prompts]) for one in evaluations]
+def steering_evaluations(evaluations: Sequence[GroupEvaluation], prompts: Collection[str]) -> list[GroupEvaluation]:
+    """Return the unscored groups that steer, with their steering prompts, each used once.
+
+    What a removal's prompts should show instead is asked of its steering target prompts.
+    """
+    targets = {
+        one.group.removal: [phrase for phrase in one.group.phrases if phrase.text() in prompts]
+        for one in evaluations
+        if one.group.name == "target"
+    }
+    found = [
+        with_references(one, targets.get(one.group.removal, ()))
+        if one.group.needs_references
+        else select(one, [text in prompts for text in one.group.prompts])
+        for one in evaluations
+    ]
     return [replace_group(one, rounds=1) for one in found if one.group.phrases]
+
+
+def with_references(evaluation: GroupEvaluation, phrases: Sequence[Phrase]) -> GroupEvaluation:
+    """Return a group that is compared with references, on other phrases: those with a reference, about the group's objects."""
+    group = evaluation.group
+    objects = {phrase.object for phrase in group.phrases}
+    shown = tuple(one for one in phrases if one in group.references and one.object in objects)
+    return replace_group(evaluation, phrases=shown)
 
 
 def select(evaluation: GroupEvaluation, chosen: Sequence[bool]) -> GroupEvaluation:

@@ -23,6 +23,7 @@ from editor.prompts.profile import Profile, load_profile
 from editor.prompts.recombined_prompts import recombined_texts
 from editor.prompts.templates import (
     concept_contexts,
+    diagonal_pairs,
     evenly_spaced,
     held_out_wordings,
     named_phrases,
@@ -156,8 +157,8 @@ class PromptBuilder:
         name = ConceptName(removal.concept.subject, "concept")
         styled = [phrase for phrase in self.contexts(removal.concept.kind, name.text) if phrase.style]
         wordings = held_out_wordings(self.profile, removal.concept.kind)
-        phrases = list(dict.fromkeys(in_wording(phrase, wording) for phrase in styled for wording in wordings))
-        return self._require(name, self._fitting_pairs(removal, name, evenly_spaced(phrases, limit)))
+        phrases = dict.fromkeys(in_wording(phrase, wording) for phrase, wording in diagonal_pairs(styled, wordings))
+        return self._require(name, self._fitting_pairs(removal, name, [*phrases][:limit]))
 
     def diff_quickfix_pairs(self, removal: ResolvedRemoval) -> list[PromptPair]:
         """Return the pairs of the released Diff-QuickFix procedure: the bare names after four prefixes."""

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import cycle, islice, product
 from math import lcm
-from typing import Any
+from typing import Any, TypeVar
 
 from editor.prompts.concepts import ConceptKind, Phrase, Surroundings, takes_article
 from editor.prompts.profile import Profile
@@ -21,6 +21,8 @@ MAX_OBJECT_STYLE_PAIRS = 2048
 PRESERVED_INTERVAL = 16
 """Of more combinations, other names between two prompts about a name that the request asks to preserve."""
 
+Left = TypeVar("Left")
+
 
 def evenly_spaced(items: Sequence[Any], limit: int) -> list[Any]:
     """Return at most ``limit`` of ``items`` at even distances."""
@@ -29,7 +31,7 @@ def evenly_spaced(items: Sequence[Any], limit: int) -> list[Any]:
     return [items[i * len(items) // limit] for i in range(limit)]
 
 
-def diagonal_pairs(left: Sequence[str], right: Sequence[str]) -> Iterator[tuple[str, str]]:
+def diagonal_pairs(left: Sequence[Left], right: Sequence[str]) -> Iterator[tuple[Left, str]]:
     """Yield every combination once, so that consecutive pairs differ on both sides."""
     period = lcm(len(left), len(right))
     return ((left[i % len(left)], right[(i + i // period) % len(right)]) for i in range(len(left) * len(right)))

@@ -26,7 +26,10 @@ ALL_POWERS_OF_TWO = range(-10, 21)
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
 RISK_MIDPOINT, RISK_STEEPNESS = 0.57, 11.0
-"""Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope."""
+"""Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope.
+
+Fitted to 1,152 images of retain prompts of the embedded model, edited with three preservation weights.
+"""
 MIN_RESIDUAL = 1e-30
 MAX_REWEIGHT = 8.0
 """Largest factor by which an under-fitted removal is upweighted."""

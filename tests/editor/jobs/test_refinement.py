@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 
 from api_schemas.edits import EditRequest
+from api_schemas.plans import PlanEstimate
 from editor import jobs
 from editor.emoji import WEIGHTS
 from editor.jobs import validate_phase
+from editor.jobs.refinement import limit_to_time
 from editor.jobs.results import ValidationResult
 
 LOOSE = {"target_accuracy": 0.5, "retain_drop": 0.9, "neighbour_drop": 0.9, "confidence": 0.5}
@@ -103,6 +105,16 @@ def test_job_that_is_killed_in_a_round_resumes_there_with_the_same_bytes(
     resumed, same_factors, _ = run(tmp_path / "killed", cache)
     assert same_factors == factors
     assert resumed.validation == whole.validation
+
+
+@pytest.mark.parametrize(
+    ("seconds", "job_seconds", "images"),
+    [(None, None, 400), (50, None, 100), (50, 240, 80), (None, 150, 0), (None, 10_000, 400)],
+)
+def test_rounds_leave_time_for_the_first_and_the_final_validation(
+    seconds: float | None, job_seconds: float | None, images: int
+) -> None:
+    assert limit_to_time(400, PlanEstimate(images=200, seconds=100), seconds, job_seconds) == images
 
 
 def test_prompts_that_steer_are_not_in_the_final_validation(finished_run: FinishedRun) -> None:

@@ -1,6 +1,6 @@
 """What the closed loop changes after planted measurements."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import pytest
 
@@ -13,15 +13,14 @@ from editor.methods.adjustments import NO_ADJUSTMENTS
 from editor.prompts import Concept, Destination, ResolvedRemoval
 from editor.prompts.concepts import Phrase
 
-EDITED = "{a} in the style of {style}"
-HELD_OUT = tuple(Phrase("an emoji of {a}, {style}", "fox", style) for style in ("ink", "noto"))
+PHRASES = tuple(Phrase("{a} in the style of {style}", "fox", style) for style in ("ink", "noto"))
 OWL = ResolvedRemoval(Concept("owl"), Destination("bear", "auto"))
 FOX = ResolvedRemoval(Concept("fox"), Destination("bear", "auto"))
 PROMPT = Phrase("a picture of {a}", "fox")
 
 
 def measure(name: str, value: float) -> MeasureRecord:
-    return MeasureRecord(measure=name, removal=0, value=value, threshold=0.1, comparator="<=", prompts=48)  # type: ignore[arg-type]
+    return MeasureRecord(measure=name, removal=0, value=value, threshold=0.1, comparator="<=", prompts=48)
 
 
 def measured(target: float, neighbours: float) -> Measured:
@@ -56,20 +55,13 @@ def test_only_the_incomplete_of_several_removals_counts_more() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "hits", "added"),
-    [
-        ("target", [1.0, 0.0], [HELD_OUT[0]]),
-        ("generality", [1.0, 0.0], [replace(HELD_OUT[0], wording=EDITED)]),
-        ("destination", [1.0, 0.0], [replace(HELD_OUT[1], wording=EDITED)]),
-        ("neighbours", [1.0, 0.0], []),
-    ],
+    ("name", "added"),
+    [("target", PHRASES[:1]), ("destination", PHRASES[1:]), ("other_removed", PHRASES[:1]), ("neighbours", ())],
 )
-def test_prompts_that_failed_are_edited_but_never_in_held_out_wordings(
-    name: GroupName, hits: list[float], added: list[Phrase]
-) -> None:
-    evaluation = GroupEvaluation(PromptGroup(name, 0, "object", HELD_OUT, "fox"), [])
-    evaluation.rounds[0].after.hits.extend(hits)
-    assert leaked_phrases(evaluation, [EDITED]) == [(0, phrase) for phrase in added]
+def test_prompts_that_failed_are_edited(name: GroupName, added: Sequence[Phrase]) -> None:
+    evaluation = GroupEvaluation(PromptGroup(name, 0, "object", PHRASES, "fox"), [])
+    evaluation.rounds[0].after.hits.extend([1.0, 0.0])
+    assert leaked_phrases(evaluation) == [(0, phrase) for phrase in added]
 
 
 def test_collateral_weakens_the_edit_again() -> None:

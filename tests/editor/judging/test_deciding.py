@@ -1,6 +1,7 @@
 """Prompts that steer decide nothing, and two validations share the error of one."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from editor.judging.deciding import (
     FIRST_ERROR_SHARE,
     can_pass,
     final_validation,
-    only_prompts,
+    steering_evaluations,
     steering_prompts,
     without_prompts,
 )
@@ -22,20 +23,32 @@ GATE = Gate(measure="target_accuracy", threshold=0.05)
 LEVEL = 0.05
 
 
-def evaluation(count: int, name: str = "target") -> GroupEvaluation:
-    phrases = tuple(Phrase(f"picture {number} of {{a}}", "fox") for number in range(count))
+def evaluation(count: int, name: str = "target", wording: str = "picture {}") -> GroupEvaluation:
+    phrases = tuple(Phrase(f"{wording.format(number)} of {{a}}", "fox") for number in range(count))
     return GroupEvaluation(PromptGroup(name, 0, "object", phrases, "fox"), [GATE])  # type: ignore[arg-type]
 
 
 def test_no_prompt_both_steers_and_decides() -> None:
-    groups = [evaluation(192), evaluation(60, "generality")]
+    groups = [evaluation(192), evaluation(60, "neighbours"), evaluation(120, "generality", "held out {}")]
     steering = steering_prompts(groups)
     deciding = without_prompts(groups, steering)
     assert {text for one in deciding for text in one.group.prompts}.isdisjoint(steering)
-    assert {text for one in only_prompts(groups, steering) for text in one.group.prompts} == steering
+    assert {text for one in steering_evaluations(groups, steering) for text in one.group.prompts} == steering
     assert len(steering) == 48
+    assert [len(one.group.phrases) for one in deciding] == [144, 12, 120]
     assert final_validation(steering).left_out == steering
     assert final_validation(steering).seed_offset > 0
+
+
+def test_the_destination_is_steered_by_target_prompts_and_decided_by_held_out_ones() -> None:
+    target, held_out = evaluation(192), evaluation(120, "destination", "held out {}")
+    references = dict.fromkeys((*target.group.phrases[:30], *held_out.group.phrases), "a dog")
+    destination = replace(held_out, group=replace(held_out.group, references=references))
+    groups = [target, destination]
+    steering = steering_prompts(groups)
+    _, steered = steering_evaluations(groups, steering)
+    assert steered.group.phrases == target.group.phrases[:30]
+    assert without_prompts(groups, steering)[1].group.phrases == held_out.group.phrases
 
 
 def test_loop_is_not_started_if_a_flawless_edit_could_not_pass_afterwards() -> None:
