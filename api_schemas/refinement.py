@@ -31,7 +31,8 @@ class RefinementBudget(Request):
         default=None,
         gt=0,
         le=1e7,
-        description="Time that the rounds may take, by the estimated time of an image. Default: what the job's time limit leaves.",
+        description="Time that the rounds may take, by the estimated time of an image. Default: what the job's time limit "
+        "leaves.",
     )
 
 
