@@ -214,6 +214,7 @@ def forecast_site(edit: SharedEdit) -> EncoderForecast:
         removals=record.feasibility,
         prompts=record.foreseen,
         too_long=0,
+        warnings=record.warnings,
     )
 
 
