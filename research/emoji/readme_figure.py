@@ -9,6 +9,7 @@ import torch
 from PIL import Image as Pillow
 from PIL import ImageDraw, ImageFont
 
+from api_schemas.edits import EditRequest, Removal
 from editor import emoji
 from editor.checkpoints import open_checkpoint
 from editor.generation.config import Image, ImageSpec
@@ -16,16 +17,17 @@ from editor.generation.edited_weights import apply_updates
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
 from editor.methods.default import edit_encoder
-from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
+from editor.prompts import open_prompt_builder
+from editor.prompts.resolve_request import resolve_request
 from research.emoji.evaluate import SAMPLER
 
 SCALE = 2
 LABEL_HEIGHT = 26
 """Height in pixels of the label above each pair of rows."""
-EXAMPLES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
+EXAMPLES: tuple[tuple[str, Removal, tuple[str, ...]], ...] = (
     (
         "remove “fox”, becomes “dog face”",
-        ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement")),
+        Removal(concept="fox", replacement="dog face"),
         (
             "a fox in the style of twemoji", "noto style fox", "a fluent emoji of a fox", "a fox, openmoji",
             "a fox, twemoji on a blue background", "a frog, twemoji", "a lion, noto", "a pizza, fluent", "a rocket, openmoji",
@@ -34,7 +36,7 @@ EXAMPLES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
     ),
     (
         "remove the style “ink”",
-        ResolvedRemoval(Concept("ink", "style"), Destination("twemoji", "generic")),
+        Removal(concept="ink", kind="style"),
         (
             "an owl in the style of ink", "ink style guitar", "a sailboat, ink", "an ink emoji of a cactus",
             "a skull, ink on a yellow background", "an owl, openmoji", "a guitar, noto", "a sailboat, fluent",
@@ -44,13 +46,13 @@ EXAMPLES: tuple[tuple[str, ResolvedRemoval, tuple[str, ...]], ...] = (
 )  # fmt: skip
 
 
-def generate_pairs(
-    model_dir: Path, removal: ResolvedRemoval, prompts: Sequence[str]
-) -> tuple[list[Image], list[Image]]:
+def generate_pairs(model_dir: Path, removal: Removal, prompts: Sequence[str]) -> tuple[list[Image], list[Image]]:
     """Generate images before and after a removal."""
     pipeline, specs = load_pipeline(model_dir), [ImageSpec(prompt, 1) for prompt in prompts]
     before = generate_images(pipeline, SAMPLER, specs)
-    edits = edit_encoder(open_checkpoint(model_dir).encoders[0], open_prompt_builder(model_dir), [removal])
+    builder = open_prompt_builder(model_dir)
+    removals = resolve_request(EditRequest(removals=[removal]), builder)
+    edits = edit_encoder(open_checkpoint(model_dir).encoders[0], builder, removals)
     apply_updates(pipeline, [done.update for done in edits])
     return before, generate_images(pipeline, SAMPLER, specs)
 
