@@ -44,9 +44,15 @@ def known_limits(removals: Sequence[RemovalRecord], solves: Sequence[SolveRecord
         *METHOD_LIMITS,
         *aliases,
         *partly,
-        *(encoder.limitation for encoder in checkpoint.unedited_encoders),
+        *unedited_limits(solves, checkpoint),
         *variant_limits(checkpoint),
     ]
+
+
+def unedited_limits(solves: Sequence[SolveRecord], checkpoint: Checkpoint) -> list[str]:
+    """Return a sentence on each text encoder that the edit does not change, unless the gate that reads it is edited."""
+    closed = any(solve.site == "text_gate" for solve in solves)
+    return [] if closed else [encoder.limitation for encoder in checkpoint.unedited_encoders]
 
 
 def variant_limits(checkpoint: Checkpoint) -> list[str]:

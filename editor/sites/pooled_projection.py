@@ -38,6 +38,7 @@ class PooledStates:
 
     parts: tuple[ClipStates, ...]
     projected: bool
+    repeats_first: bool = False
 
     @cached_property
     def projections(self) -> tuple[Tensor | None, ...]:

@@ -9,9 +9,11 @@ from editor.prompts import PromptBuilder
 from editor.sites.cross_attention import find_cross_attention
 from editor.sites.pooled_projection import find_pooled_projection
 from editor.sites.stream_site import StreamSite
+from editor.sites.text_gate import find_text_gate
 
 FIND_SITE: Mapping[SiteName, Callable[[Checkpoint, Sequence[PromptBuilder]], StreamSite | None]] = {
     "cross_attention": find_cross_attention,
+    "text_gate": find_text_gate,
     "pooled_projection": find_pooled_projection,
 }
 

@@ -11,6 +11,8 @@ from editor.checkpoints import Denoiser
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.solver.least_squares import cholesky
 
+MIN_NORM = 1e-30
+"""Smallest norm of a map that counts: a map of zeros changes nothing."""
 RELATIVE_JITTER = 1e-10
 """Added to the diagonal of a Gram matrix, relative to its mean, before it is factored."""
 
@@ -37,10 +39,10 @@ class SharedWeights:
         """
         outputs = sum(self.denoiser.shape(name)[0] for name in self.names)
         if outputs < self.width:
-            return torch.cat([weight / weight.norm() for weight in self.weights()])
+            return torch.cat([weight / weight.norm().clamp(min=MIN_NORM) for weight in self.weights()])
         gram = torch.zeros(self.width, self.width, dtype=torch.float64)
         for weight in self.weights():
-            gram += weight.T @ weight / weight.square().sum()
+            gram += weight.T @ weight / weight.square().sum().clamp(min=MIN_NORM)
         gram.diagonal().add_(RELATIVE_JITTER * float(gram.trace()) / self.width)
         return cholesky(gram).T.contiguous()
 

@@ -70,7 +70,7 @@ class StreamSite:
         """See `EditSite`."""
         alone = self.stream.without_cache()
         null_keys, *pinned = (protected_rows(alone, prompt) for prompt in (null, *pins))
-        repeated = int(len(null_keys) > 1)  # the first row of every prompt is the same, if there are several
+        repeated = int(alone.repeats_first)
         return null_keys, torch.cat([null_keys[:0], *(keys[repeated:] for keys in pinned)])
 
     def rows(self, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:

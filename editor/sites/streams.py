@@ -29,6 +29,10 @@ class Stream(Protocol):
     def width(self) -> int:
         """Width of a row, d."""
 
+    @property
+    def repeats_first(self) -> bool:
+        """Whether the first row that can be protected is the same in every prompt."""
+
     def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
         """Return the distinct rows (m, d) float32 at n positions of prompts, and the row of each position, (n,)."""
 
@@ -39,7 +43,7 @@ class Stream(Protocol):
         """Yield positions of a prompt to retain, and the weight that each group of them shares."""
 
     def protected_positions(self, prompt: TokenizedPrompt) -> list[int]:
-        """Return the positions of a prompt that can be kept unchanged, the one that is the same in every prompt first."""
+        """Return the positions of a prompt that can be kept unchanged, in order."""
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """Compute the rows of many prompts in one pass."""
@@ -83,6 +87,7 @@ class ClipStates:
     """Layers that are passed: SDXL and SD3 read the states before the last one."""
     normed: bool
     """Whether the final norm follows."""
+    repeats_first: bool = True
     cache: StateCache = field(default_factory=StateCache, repr=False)
 
     @property
@@ -127,6 +132,7 @@ class SideBySide:
     """The states of two CLIP text encoders at the same positions, one beside the other."""
 
     parts: tuple[ClipStates, ...]
+    repeats_first: bool = True
 
     @property
     def width(self) -> int:
