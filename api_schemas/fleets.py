@@ -1,8 +1,9 @@
 """Fleets: one decision for many base models. Models with equal text encoders get the same delta, which is solved once."""
 
 import hashlib
+from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -60,6 +61,12 @@ class FleetRequest(Request):
     )
     priority: Priority = "normal"
     metadata: Metadata = Field(default={})
+
+    @classmethod
+    def from_edit(cls, edit: EditRequest, selector: Mapping[str, Any], *, follow: bool = False) -> "FleetRequest":
+        """Return the request that makes the removals of an edit in every selected model. Raises `ValidationError`."""
+        shared = {name: getattr(edit, name) for name in cls.model_fields if name in EditRequest.model_fields}
+        return cls(selector=FleetSelector.model_validate(selector), follow=follow, **shared)
 
     @model_validator(mode="after")
     def _check_follows(self) -> "FleetRequest":

@@ -120,20 +120,11 @@ def build_request(
     """Return the request of a fleet. Raises `UsageError` if nothing is selected, or named models are to be followed."""
     from pydantic import ValidationError
 
-    from api_schemas.fleets import FleetRequest, FleetSelector
+    from api_schemas.fleets import FleetRequest
 
+    selector = {"labels": labels, "family": family, "encoder": encoder, "models": models}
     try:
-        selector = FleetSelector(labels=labels, family=family, encoder=encoder, models=models)
-        return FleetRequest(
-            selector=selector,
-            removals=request.removals,
-            options=request.options,
-            validation=request.validation,
-            withhold_names=request.withhold_names,
-            follow=follow,
-            priority=request.priority,
-            metadata=request.metadata,
-        )
+        return FleetRequest.from_edit(request, selector, follow=follow)
     except ValidationError as error:
         raise UsageError(
             f"The selection is not valid: {error.errors()[0]['msg']}.",

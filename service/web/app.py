@@ -14,6 +14,7 @@ from service.web.routes import (
     case,
     cases,
     compare,
+    fleets,
     jobs,
     ledger,
     remove,
@@ -31,6 +32,7 @@ PAGES = (
     cases,  # before case: `/cases/new` is not an id
     case,
     jobs,
+    fleets,
     remove,
     report,
     compare,

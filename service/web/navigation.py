@@ -27,7 +27,7 @@ ENTRIES = (
     NavigationEntry("Ledger", "/ledger", frozenset({"ledger:read"})),
     NavigationEntry("Features", "/features", frozenset({"models:read"})),
     NavigationEntry("Cases", "/cases", frozenset({"cases:read"})),
-    NavigationEntry("Fleets", "/fleets", frozenset({"fleets:read", "cases:read"})),
+    NavigationEntry("Fleets", "/fleets", frozenset({"edits:read"})),
     NavigationEntry("Admin", "/admin", frozenset({"webhooks:read", "models:read", "service:read"})),
 )
 

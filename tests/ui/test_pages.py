@@ -30,6 +30,8 @@ PATHS = {
     "case-new": "/cases/new",
     "case": "/cases/{case}?template=protected-work",
     "case-notice": "/cases/{case}/notice",
+    "fleets": "/fleets",
+    "fleet-new": "/fleets/new",
     "models": "/admin/models",
     "webhooks": "/admin/webhooks",
     "keys": "/admin/keys",

@@ -137,6 +137,15 @@ def test_revocation_is_previewed_and_queued(open_page: OpenPage) -> None:
     assert "Revoke" in page.locator("h1").inner_text()
 
 
+def test_commands_are_copied(open_page: OpenPage) -> None:
+    page = open_page("report", permissions=["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name="Copy the commands: diffusers").click()
+    page.get_by_role("status").get_by_text("Copied.").wait_for()
+    copied = page.evaluate("() => navigator.clipboard.readText()")
+    assert copied == page.locator("pre").first.inner_text()
+    assert "from_pretrained" in copied
+
+
 def test_report_is_saved_and_never_opened_as_our_page(open_page: OpenPage, site: ResultsSite) -> None:
     page = open_page("report")
     reply = page.request.get(f"{site.url}/report/{site.edit_id}/files/report.html")

@@ -15,7 +15,7 @@ from service.web.sessions import PUBLIC_PAGES
 from tests.contract.conftest import SampleService
 from tests.service.web.conftest import SignedIn
 
-OWNED = re.compile(r"\{(edit_id|case_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
+OWNED = re.compile(r"\{(edit_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
 """Path parameters that name a tenant's resources."""
 FOR_OPERATORS = {"/admin/keys", "/admin/operations"}
 """Pages about all tenants."""
@@ -102,7 +102,7 @@ def test_navigation_shows_what_the_scopes_open(signed_in: SignedIn) -> None:
         return re.findall(r">([^<>\n]+)</a>", navigation[0]) if navigation else []
 
     assert "Jobs" in labels(signed_in(), "/jobs")
-    assert labels(signed_in("one", ("edits:read",)), "/jobs") == ["Jobs"]
+    assert labels(signed_in("one", ("edits:read",)), "/jobs") == ["Jobs", "Fleets"]
     assert labels(signed_in("one", ()), "/jobs") == []
 
 
