@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from api_schemas.base import Resource
-from api_schemas.edits import EditOptions, Removal
+from api_schemas.base import Request, Resource
+from api_schemas.edits import EditOptions, Metadata, ModelName, Priority, Removal, Validation
 from api_schemas.jobs import Artifact
 
 
@@ -28,6 +28,15 @@ class ModelLedger(Resource):
     revision: int = Field(description="0: there is no revision yet.")
     digest: str | None = Field(description="Equal digests mean byte-identical weights. null: there is no revision.")
     removals: list[LedgerRemoval]
+
+
+class LedgerRebase(Request):
+    """The body of `POST /v1/models/{model_id}/ledger/rebase`."""
+
+    onto: ModelName = Field(description="The base model whose ledger gets the active removals.")
+    validation: Validation = Validation()
+    priority: Priority = "normal"
+    metadata: Metadata = Field(default={})
 
 
 class Revision(Resource):

@@ -116,6 +116,12 @@ class NotRevocable(ServiceError):
     code, status, title = "not_revocable", 409, "There is nothing to revoke"
 
 
+class NothingToRebase(ServiceError):
+    """The ledger has no active removals that one edit of another model can make."""
+
+    code, status, title = "nothing_to_rebase", 409, "The ledger cannot be carried over"
+
+
 class NotRetryable(ServiceError):
     """The job has a result, has not ended, or another job has taken its place."""
 

@@ -18,8 +18,8 @@ from api_schemas.client.transport import (
     raise_unless_succeeded,
 )
 from api_schemas.events import Event
-from api_schemas.jobs import Artifact, Model, Page
-from api_schemas.ledgers import ModelLedger, Revision
+from api_schemas.jobs import Artifact, Edit, Model, Page
+from api_schemas.ledgers import LedgerRebase, ModelLedger, Revision
 from api_schemas.registrations import ModelRegistration, ModelUpdate
 
 
@@ -68,6 +68,12 @@ class AsyncModels:
         """Return the ledger of a model, as it is or as it was in `revision`."""
         params = query_params({"revision": revision})
         return await self._client.request(ModelLedger, "GET", f"/v1/models/{model_id}/ledger", params=params)
+
+    async def rebase(self, model_id: str, rebase: LedgerRebase, *, idempotency_key: str | None = None) -> Edit:
+        """Queue an edit of another model that makes every removal that is active in the ledger of this one."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        path, body = f"/v1/models/{model_id}/ledger/rebase", rebase.model_dump(mode="json")
+        return await self._client.request(Edit, "POST", path, json=body, headers=headers)
 
     async def revisions(self, model_id: str) -> AsyncIterator[Revision]:
         """Iterate over the ledger's revisions, newest first."""

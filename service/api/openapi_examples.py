@@ -25,7 +25,7 @@ from api_schemas.jobs import (
     ModelCalibration,
     ModelFile,
 )
-from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
+from api_schemas.ledgers import LedgerRebase, LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
 from api_schemas.previews import Preview, PreviewImages, PreviewRequest, PreviewUrls
 from api_schemas.problems import Problem
@@ -247,6 +247,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
         digest=SHA256,
         removals=[LedgerRemoval(edit=EDIT_ID, position=0, removal=REQUEST.removals[0], options=EditOptions(), since=2)],
     ),
+    LedgerRebase(onto="sdxl-anime"),
     Revision(
         model="emoji",
         number=3,

@@ -72,8 +72,8 @@ def app(empty_tables: Path, tmp_path_factory: pytest.TempPathFactory) -> FastAPI
 
 def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:
     """Return a service with sample data in a folder that has an empty database."""
-    folder = write_model(data_dir / "models" / "tiny")
-    write_model(data_dir / "models" / "new")
+    for name in ("tiny", "twin", "new"):
+        write_model(data_dir / "models" / name)
     settings = ServiceSettings(
         data_dir=data_dir,
         broker_url="memory://",
@@ -84,7 +84,8 @@ def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:
         webhook_allowed_hosts=["receiver.test:80"],
     )
     app_state = AppState.from_settings(settings, clock=clock)
-    register(app_state.database, "tiny", folder, clock())
+    for name in ("tiny", "twin"):
+        register(app_state.database, name, data_dir / "models" / name, clock())
     found = SampleService(app_state, create_app(app_state))
     _create_sample_data(found)
     return found

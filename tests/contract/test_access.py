@@ -30,6 +30,7 @@ BODIES: dict[str, Any] = {
     "/v1/models": {"id": "new", "path": "new"},
     "/v1/models/{model_id}": {"labels": ["changed"]},
     "/v1/models/{model_id}/calibrate": {},
+    "/v1/models/{model_id}/ledger/rebase": {"onto": "twin"},
     "/v1/edits/{edit_id}/previews": {"prompt": "an owl"},
     "/v1/cases": {"bases": ["policy"], "notice": {"concept": "owl"}},
     "/v1/cases:search": {"name": "zyxommaland"},

@@ -22,6 +22,8 @@ FOCUS = """() => {
   const one = document.activeElement, style = getComputedStyle(one)
   return [one.outerHTML, one === document.body || style.outlineStyle !== 'none']
 }"""
+BY_SCRIPTS = "() => [...document.querySelectorAll('main [data-script]')].map(one => one.innerText)"
+"""The text of what a script adds."""
 FOR_SCRIPTS = "() => [...document.querySelectorAll('main [hidden]')].map(one => one.textContent).join(' ')"
 """The text of what a script reveals, such as the buttons of its own controls."""
 
@@ -34,7 +36,7 @@ def check_everywhere(open_page: OpenPage, name: str) -> None:
         take_screenshot(page, f"{name}-{size}")
         assert overflow(page) <= 0, size
         assert serious_findings(page) == [], size
-    shown = _lines(desktop.locator("main").inner_text())
+    shown = _lines(desktop.locator("main").inner_text()) - set(desktop.evaluate(BY_SCRIPTS))
     check_keyboard(desktop)
     plain = open_page(java_script_enabled=False)
     allowed = _lines(plain.locator("main").inner_text())

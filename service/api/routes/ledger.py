@@ -6,21 +6,24 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditOptions, Removal
-from api_schemas.jobs import Page
-from api_schemas.ledgers import LedgerRemoval, ModelLedger, Revision
-from service.api.auth import ReadsArtifacts, ReadsLedger
+from api_schemas.jobs import Edit, Page
+from api_schemas.ledgers import LedgerRebase, LedgerRemoval, ModelLedger, Revision
+from service.api.auth import ReadsArtifacts, ReadsLedger, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import ANY_CONTENT, download_responses
 from service.api.routes.artifacts import FileName, artifact_response
+from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.routes.models import ModelId, get_model
-from service.core import serializers
+from service.api.strict_json import StrictJsonRoute
+from service.core import edits, rebases, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.edits import PendingEdit
 from service.errors import NotFound
 from service.store import ledgers, orm
 from service.store.orm import MAX_INTEGER, Job
 
-router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"])
+router = APIRouter(prefix="/v1/models/{model_id}", tags=["ledger"], route_class=StrictJsonRoute)
 
 RevisionNumber = Annotated[int, Path(ge=1, le=MAX_INTEGER, description="Revision number, from 1.")]
 
@@ -45,6 +48,32 @@ def read_ledger(
         digest=at.digest if at else None,
         removals=[_ledger_removal(entry) for entry in active],
     )
+
+
+@router.post(
+    "/ledger/rebase",
+    status_code=edits.ACCEPTED,
+    response_model=Edit,
+    summary="Carry a ledger over to another model",
+)
+def rebase(
+    model_id: ModelId,
+    body: LedgerRebase,
+    app_state: AppStateDep,
+    caller: WritesEdits,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Queue one edit of the other model that makes every removal that is active here, and joins the ledger there.
+
+    Weights are solved from the other model's own, and validated with its images. This ledger stays as it is.
+    """
+    get_model(app_state, model_id)
+    request = rebases.rebase_request(app_state, caller, model_id, body)
+    scope = idempotency_scope(app_state, caller, f"POST /v1/models/{model_id}/ledger/rebase", idempotency_key)
+    submission = edits.submit(app_state, PendingEdit(caller, scope, request))
+    edit_id = Edit.model_validate_json(submission.reply.body).id
+    headers = {"Location": f"/v1/edits/{edit_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
+    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
 
 
 @router.get("/revisions", summary="List a ledger's revisions, newest first")

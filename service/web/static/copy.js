@@ -6,6 +6,7 @@ function addCopyButton(block) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copy";
+  button.dataset.script = "";
   button.textContent = "Copy";
   button.setAttribute("aria-label", `Copy the commands: ${block.previousElementSibling.textContent}`);
   button.addEventListener("click", async () => {
