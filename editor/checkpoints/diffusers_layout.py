@@ -36,6 +36,11 @@ PIPELINE_FAMILIES: tuple[tuple[str, Family], ...] = (
 )
 """Prefixes of diffusers' pipeline classes. Stable Diffusion 1 and 2 share a class; their text encoders tell them apart."""
 COMPONENTS: tuple[Component, ...] = ("text_encoder", "text_encoder_2")
+TEXT_ENCODERS = (*COMPONENTS, "text_encoder_3", "text_encoder_4")
+FAMILIES = "Stable Diffusion, SDXL, SD3 and FLUX.1"
+NO_EDIT = (
+    "Its images can be generated and judged, but no concept can be removed from it yet. Use a model of those families."
+)
 TOKENIZER_FOLDERS = {"text_encoder": "tokenizer", "text_encoder_2": "tokenizer_2"}
 T5_COMPONENTS = ("text_encoder_2", "text_encoder_3")
 COMFYUI_FILES: tuple[tuple[str, Component], ...] = (("clip_l", "text_encoder"), ("clip_g", "text_encoder_2"))
@@ -92,7 +97,7 @@ def open_layout(root: Path) -> Checkpoint:
 def open_pipeline(root: Path) -> Checkpoint:
     """Open a diffusers folder."""
     index = read_json(check_inside(root, root / "model_index.json")) if (root / "model_index.json").is_file() else {}
-    class_family = family_of_pipeline(root, index.get("_class_name"))
+    class_family = family_of_pipeline(root, index)
     present = {
         name: model_type(root, root / name)
         for name in (*COMPONENTS, "text_encoder_3")
@@ -120,14 +125,17 @@ def model_type(root: Path, folder: Path) -> str:
     return str(read_json(check_inside(root, folder / "config.json")).get("model_type", "no known model"))
 
 
-def family_of_pipeline(root: Path, pipeline: object) -> Family | None:
-    """Return the family of a pipeline class; None if the index names no class."""
+def family_of_pipeline(root: Path, index: Mapping[str, Any]) -> Family | None:
+    """Return the family of an index's pipeline class; None if it names no class."""
+    pipeline = index.get("_class_name")
     if pipeline is None:
         return None
     for start, family in PIPELINE_FAMILIES:
         if re.match(start, str(pipeline)):
             return family
-    raise unusable_folder(root, f"is a {pipeline}, which is not a supported pipeline", READABLE_LAYOUTS)
+    kinds = [model_type(root, root / name) for name in TEXT_ENCODERS if has_component(root, index, name)]
+    how = f", which reads prompts through {' and '.join(kinds)}" if kinds else ""
+    raise unusable_folder(root, f"is a {pipeline}{how}; edits are made in CLIP text encoders of {FAMILIES}", NO_EDIT)
 
 
 def infer_family(class_family: Family | None, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:

@@ -13,6 +13,8 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
@@ -204,6 +206,15 @@ def flux(*, distilled: bool) -> Any:
     return FluxPipeline(scheduler, vae(shift_factor=0.1), clip(), clip_tokenizer(), *t5(), transformer)
 
 
+def chroma() -> Any:
+    transformer = ChromaTransformer2DModel(
+        in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=WIDTH, axes_dims_rope=(4, 4, 8), approximator_num_channels=64, approximator_hidden_dim=WIDTH,
+        approximator_layers=1,
+    )  # fmt: skip
+    return ChromaPipeline(FlowMatchEulerDiscreteScheduler(), vae(shift_factor=0.1), *t5(), transformer)
+
+
 def pixart() -> Any:
     transformer = PixArtTransformer2DModel(
         sample_size=8, patch_size=2, in_channels=4, out_channels=8, num_layers=2, attention_head_dim=8,
@@ -232,12 +243,15 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "sd3": sd3,
     "flux": lambda: flux(distilled=True),
     "flux-schnell": lambda: flux(distilled=False),
+    "chroma": chroma,
     "pixart": pixart,
     "sana": sana,
 }
-FAMILIES = tuple(PIPELINES)
-SIZES = dict.fromkeys(FAMILIES, 16) | {"sana": 32}
-"""Height and width of an image in pixels. Not every pipeline has it as its default: FLUX and Sana have 1024 x 1024."""
+NEWER_FAMILIES = ("chroma",)
+"""Families that have no code of their own."""
+FAMILIES = tuple(family for family in PIPELINES if family not in NEWER_FAMILIES)
+SIZES = dict.fromkeys(PIPELINES, 16) | {"sana": 32}
+"""Height and width of an image in pixels. Not every pipeline has it as its default: FLUX, Chroma and Sana have 1024 x 1024."""
 CLIP_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "flux-schnell")
 """Families with a CLIP text encoder, which an edit needs."""
 UNET_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl")

@@ -10,7 +10,7 @@ import torch
 from editor.generation.batched_pipeline import is_batchable
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.sampling import generate_images
-from tests.fakes.pipelines import FAMILIES, SIZES, UNET_FAMILIES, shared_pipeline
+from tests.fakes.pipelines import FAMILIES, NEWER_FAMILIES, SIZES, UNET_FAMILIES, shared_pipeline
 
 SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a pizza, ink", 2)]
 
@@ -41,7 +41,7 @@ def unit_images(images: list[np.ndarray]) -> np.ndarray:
     return np.stack(images).astype(float) / 255
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *NEWER_FAMILIES])
 def test_images_are_those_of_the_pipeline(family: str) -> None:
     """A batch of two prompts, in an image that is wider than high, against one diffusers call for each."""
     pipeline, sampler = shared_pipeline(family), sampler_of(family, wide=True)

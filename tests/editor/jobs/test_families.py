@@ -13,6 +13,7 @@ from api_schemas.attacks import ENABLED, Attacks
 from api_schemas.edits import EditRequest
 from editor import emoji, jobs
 from editor.emoji.profile import PROFILE
+from editor.errors import CheckpointError
 from editor.generation import module_device, pipeline_call
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.pipelines import load_pipeline
@@ -109,3 +110,17 @@ def test_attacks_run_on_two_encoders_or_say_that_they_do_not(tmp_path: Path) -> 
     (probe,) = (attack for attack in result.attacks if attack.name == "noise_probe")
     assert len(probe.attempts) == 8, "two images at four strengths"
     assert len(probe.measures) == 8
+
+
+@pytest.mark.parametrize(
+    ("family", "pipeline", "encoder"), [("pixart", "PixArtSigma", "t5"), ("sana", "Sana", "gemma2")]
+)
+def test_a_family_without_a_clip_encoder_is_refused_with_what_reads_its_prompts(
+    family: str, pipeline: str, encoder: str, tmp_path: Path
+) -> None:
+    with pytest.raises(
+        CheckpointError, match=f"is a {pipeline}Pipeline, which reads prompts through {encoder};"
+    ) as caught:
+        jobs.EraseJob(make_context(family, tmp_path)).publish()
+    assert "CLIP text encoders" in str(caught.value)
+    assert "images can be generated" in str(caught.value.remedy)

@@ -12,7 +12,7 @@ from editor.errors import CheckpointError
 from editor.generation.pipelines import load_pipeline
 from editor.generation.pipelines.plan import plan_pipeline
 from tests.editor.generation.pipelines import small_pipelines as small
-from tests.fakes.pipelines import FAMILIES, save_model, shared_pipeline
+from tests.fakes.pipelines import FAMILIES, NEWER_FAMILIES, save_model, shared_pipeline
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_components_that_the_index_omits_are_listed(folder: Path) -> None:
         plan_pipeline(folder)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, *NEWER_FAMILIES])
 def test_every_family_is_loaded_as_it_was_saved(family: str, tmp_path: Path) -> None:
     small.assert_same_pipeline(load_pipeline(save_model(family, tmp_path)), shared_pipeline(family))
 
