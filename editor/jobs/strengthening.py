@@ -62,10 +62,14 @@ class Measured:
 
 
 def excess(one: MeasureRecord) -> float:
-    """Return by how much a measure exceeds its margin, half-way between the threshold and the ideal."""
+    """Return by how much a measure exceeds its margin, half-way between the threshold and the ideal.
+
+    The margin is at least one prompt: among a few dozen, a single one shows nothing.
+    """
+    single = 1 / one.prompts
     if one.comparator == ">=":
-        return max(0.0, (1 + one.threshold) / 2 - one.value)
-    return max(0.0, one.value - max(one.threshold, 0.0) / 2)
+        return max(0.0, 1 - max((1 - one.threshold) / 2, single) - one.value)
+    return max(0.0, one.value - max(one.threshold / 2, single))
 
 
 def read_measures(evaluations: Sequence[GroupEvaluation]) -> Measured:

@@ -6,7 +6,7 @@ import pytest
 
 from api_schemas.judging import GroupName
 from api_schemas.refinement import MeasureRecord
-from editor.jobs.strengthening import Measured, describe_adjustments, leaked_phrases, next_adjustments
+from editor.jobs.strengthening import Measured, describe_adjustments, excess, leaked_phrases, next_adjustments
 from editor.judging.evaluation import GroupEvaluation
 from editor.judging.prompt_groups import PromptGroup
 from editor.methods.adjustments import NO_ADJUSTMENTS
@@ -69,6 +69,14 @@ def test_collateral_weakens_the_edit_again() -> None:
     weakened = next_adjustments(strong, measured(0.0, 0.3), [FOX], 3, None)
     assert weakened.preservation_scale == 1.0
     assert [(one.name, one.weight) for one in weakened.retain_names] == [("bear", 4.0)]
+
+
+def test_a_single_prompt_exceeds_no_margin() -> None:
+    strict = measure("retain_object_drop", 0.0).model_copy(update={"threshold": 0.03})
+    assert excess(strict.model_copy(update={"value": 1 / 48})) == 0
+    assert excess(strict.model_copy(update={"value": 2 / 48})) == pytest.approx(1 / 48)
+    similarity = strict.model_copy(update={"comparator": ">=", "threshold": 0.99, "value": 1 - 1 / 48})
+    assert excess(similarity) == pytest.approx(0)
 
 
 def test_excess_counts_from_the_margin() -> None:
