@@ -18,7 +18,7 @@
     │                                 TooManyWebhookEndpoints, PlanRefused, PlanTimeout, PlanQueueFull,
     │                                 ServiceUnavailable, SecretsUnavailable, BaseModelChanged,
     │                                 CaseChanged, CaseClaimed, WrongCaseState, RestoredTooEarly, CaseErased, ModelWithheld,
-    │                                 NotPreviewable, TooManyPreviews
+    │                                 NotPreviewable, TooManyPreviews, NothingToRebase, NotRetryable
     ├── StoreError                    errors of the store (service.store.errors)
     │   ├── UnknownModel              the base model is not registered
     │   ├── ModelNotAdmitted          the base model is not ready, or was refused

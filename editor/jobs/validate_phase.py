@@ -83,16 +83,16 @@ def run_validate(
     with report_to(SubProgress(progress("measuring the judge"), 0.0, 0.0)):
         planned, recognition = open_evaluations(request, model, removals, removed, policy, judge, images)
     evaluations = without_prompts(planned, deciding.left_out)
-    policy = policy.model_copy(update={"confidence": 1 - deciding.error_share * (1 - policy.confidence)})
+    confidence = 1 - deciding.error_share * (1 - policy.confidence)
     seeds = [request.seed + deciding.seed_offset + i for i in range(options.seeds)]
     with report_to(SubProgress(progress("drawing"), 0.0, DRAWING_SHARE)):
         generated = run_evaluations(
-            evaluations, judge, images, seeds, 1 - policy.confidence, options.sequential, report_fraction
+            evaluations, judge, images, seeds, 1 - confidence, options.sequential, report_fraction
         )
     sampler = sampler_record(images, seeds)
-    record = partial(make_validation, evaluations, generated, judge, sampler, policy, options.policy)
-    left_out = recognition.record(policy.confidence)
-    if deciding.gates_only and decided_verdict(evaluations, policy.confidence) != "passed":
+    record = partial(make_validation, evaluations, generated, judge, sampler, policy, confidence, options.policy)
+    left_out = recognition.record(confidence)
+    if deciding.gates_only and decided_verdict(evaluations, confidence) != "passed":
         return ValidationResult(validation=record(recognition=left_out))
     with report_to(SubProgress(progress("reading the prompts"), DRAWING_SHARE, 0.0)):
         moved = measure_drift(images.pipeline, images.updates, [evaluation.group for evaluation in evaluations])

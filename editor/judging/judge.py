@@ -139,7 +139,7 @@ def open_judge(
     """
     weights, model_type = judge_weights(folder), judge_model_type(folder)
     check_independence(weights, model_dir)
-    versions = tuple(file_version(path) for path in sorted(folder.iterdir()))
+    versions = tuple(file_version(path) for path in sorted(folder.iterdir()) if path.is_file())
     described = profile.model_dump_json()
     return _load_judge(judge_class(model_type), folder.resolve(), versions, described, torch.device(device), dtype)
 

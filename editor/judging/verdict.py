@@ -56,10 +56,10 @@ def choice_record(evaluation: GroupEvaluation) -> ChoiceRecord | None:
     return evaluation.group.choices.record() if evaluation.group.choices else None
 
 
-def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: int) -> list[Check]:
+def make_checks(evaluations: Sequence[GroupEvaluation], confidence: float, seeds: int) -> list[Check]:
     """Decide every gate, and return its record; ``seeds`` is the number of seeds of each prompt."""
     pairs = [(evaluation, evidence) for evaluation in evaluations for evidence in evaluation.evidence]
-    outcomes = decide_gates([evidence for _, evidence in pairs], policy.confidence)
+    outcomes = decide_gates([evidence for _, evidence in pairs], confidence)
     return [
         make_check(
             evidence,
@@ -68,7 +68,7 @@ def make_checks(evaluations: Sequence[GroupEvaluation], policy: Policy, seeds: i
             evaluation.group.removal,
             seeds,
             len(evaluation.group.phrases) * evaluation.group.rounds,
-            policy.confidence,
+            confidence,
         )
         for (evaluation, evidence), outcome in zip(pairs, outcomes, strict=True)
     ]
@@ -89,12 +89,25 @@ def make_validation(
     judge: Judge,
     sampler: SamplerRecord,
     policy: Policy,
+    confidence: float,
     policy_name: str | None = None,
     drift: Drift | None = None,
     recognition: RecognitionRecord | None = None,
 ) -> Validation:
-    """Return the validation record of a request; ``drift`` is the text encoder's."""
-    seeds, confidence = sampler.seeds, policy.confidence
+    """Return the validation record of a request.
+
+    Args:
+        evaluations: the scored groups.
+        generated: the images.
+        judge: recognised them.
+        sampler: how they were generated.
+        policy: the gates.
+        confidence: the confidence of this validation; higher than the policy's where two validations share its error.
+        policy_name: the policy's name, if the request names one.
+        drift: how far the text encoder's states moved.
+        recognition: the names that judge and base model do not know.
+    """
+    seeds = sampler.seeds
     retained = [evaluation.scored_group for evaluation in evaluations if evaluation.group.name == "retain"]
     specs = image_specs(retained, seeds)
     return Validation(
@@ -104,7 +117,7 @@ def make_validation(
         sampler=sampler,
         confidence=confidence,
         groups=[group_score(evaluation, judge, confidence) for evaluation in evaluations if evaluation.scored_count],
-        checks=make_checks(evaluations, policy, len(seeds)),
+        checks=make_checks(evaluations, confidence, len(seeds)),
         policy=policy_name,
         policy_sha256=policy.digest(),
         publish_policy=policy.publish_policy,

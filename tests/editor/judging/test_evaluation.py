@@ -82,7 +82,7 @@ def validate(after: Shows, sequential: bool = True, **asked: Any) -> tuple[list[
     policy = policy_from_request(Validation(**asked))
     evaluations, generator = plan_evaluations(planted_groups(), policy.gates, seed=1), PlantedGenerator(after)
     generated = run_evaluations(evaluations, PlantedJudge(), generator, [0], 0.05, sequential, lambda done: None)  # type: ignore[arg-type]
-    checks = make_checks(evaluations, policy, seeds=1)
+    checks = make_checks(evaluations, policy.confidence, seeds=1)
     assert [check.outcome for check in checks] == recompute_outcomes(checks, policy.confidence)
     return checks, combine_verdicts([check.outcome for check in checks]), len(generated.after)
 

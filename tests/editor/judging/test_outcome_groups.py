@@ -106,7 +106,7 @@ def check_edit(
     groups = request_groups(builder, judge, removals, 0)  # type: ignore[arg-type]
     evaluations = plan_evaluations(groups, policy.gates, seed=1)
     run_evaluations(evaluations, judge, generator, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    checks = make_checks(evaluations, policy, seeds=1)
+    checks = make_checks(evaluations, policy.confidence, seeds=1)
     assert [check.outcome for check in checks] == recompute_outcomes(checks, policy.confidence)
     return {(check.measure, check.removal): check for check in checks}, generator
 

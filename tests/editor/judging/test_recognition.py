@@ -162,7 +162,7 @@ def test_a_concept_that_is_not_recognised_before_the_edit_leaves_its_gate_open_a
     target = PromptGroup("target", 0, "object", phrases, "fox")
     evaluations = plan_evaluations([target], policy.gates, 0, minimum_recognition=minimum)
     run_evaluations(evaluations, Seer(), shown, [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    (check,) = make_checks(evaluations, policy, 1)
+    (check,) = make_checks(evaluations, policy.confidence, 1)
     assert reason in check.reason
     assert images in (None, shown.count)
     assert bool(check.reason) == (check.outcome == "inconclusive")
@@ -174,7 +174,7 @@ def test_a_gate_without_prompts_is_inconclusive() -> None:
     policy = policy_from_request(Validation())
     evaluations = plan_evaluations([PromptGroup("neighbours", 0, "object", ())], policy.gates, 0)
     generated = run_evaluations(evaluations, Seer(), Shown(1.0), [0], 0.05, True, lambda done: None)  # type: ignore[arg-type]
-    (check,) = make_checks(evaluations, policy, 1)
+    (check,) = make_checks(evaluations, policy.confidence, 1)
     assert not generated.after
     assert (check.outcome, check.measured.n, check.measured.high) == ("inconclusive", 0, 1.0)
     assert "no prompts" in check.reason

@@ -68,7 +68,7 @@ def evaluation(before: list[str], after: list[str], group: str = "target") -> Gr
 
 
 def outcome(before: list[str], after: list[str], group: str = "target") -> str:
-    (check,) = make_checks([evaluation(before, after, group)], policy_from_request(Validation()), seeds=1)
+    (check,) = make_checks([evaluation(before, after, group)], policy_from_request(Validation()).confidence, seeds=1)
     return check.outcome
 
 

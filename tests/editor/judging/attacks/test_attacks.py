@@ -22,6 +22,7 @@ SMALL_BUDGETS = {
     "inversion_text": Attack(enabled=True, budget=30, images=3),
     "inversion_images": Attack(enabled=True, budget=2, images=2),
     "noise_probe": Attack(enabled=True, budget=8, images=2),
+    "encoder_swap": Attack(enabled=True, budget=2, images=2),
     "resurgence": Attack(enabled=True, budget=1, images=2),
 }
 
