@@ -174,8 +174,9 @@ def render_failure(row: PassRateRow) -> Iterator[str]:
 TEXT = """## Default requests that pass
 
 Every object without a replacement and every style, removed one at a time by `expunge erase --remove NAME` without further
-options; read from the reports. Shares have 95 % Wilson intervals; seconds are the median of a request. Concepts that are not
-measured yet are left out: `python -m research.results pass_rate` measures them.
+options; read from the reports. Shares have 95 % Wilson intervals; seconds are the median of a request,
+with other work beside it. Concepts that are not measured yet are left out: `python -m research.results pass_rate` measures
+them.
 """
 COLUMNS = """| removed | measured | passed | failed | inconclusive | seconds |
 |---|---|---|---|---|---|"""
