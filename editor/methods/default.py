@@ -15,10 +15,10 @@ from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
-from editor.methods.layer_edit import LayerEdit, RemovalWeights, canonical_order
+from editor.methods.layer_edit import LayerEdit, RemovalWeights
+from editor.methods.prepare_removals import prepare_removals
 from editor.methods.solve_warnings import solve_warnings
 from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.prompts.composition import compose_removals
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.least_squares import cholesky
@@ -110,15 +110,13 @@ def edit_encoder(
         SolveError: the pinned prompts leave no direction to edit.
     """
     source.prefetch_tensors()
-    model, ordered = LazyCLIPTextModel(source), canonical_order(adjustments.apply_to(removals))
-    wanted, layers = {*adjustments.apply_to(report_on)}, adjustments.layers or method.layers
-    composed = compose_removals(ordered, builder)
-    reported = tuple(after for before, after in zip(ordered, composed, strict=True) if before in wanted)
+    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
+    composed, reported = prepare_removals(removals, report_on, builder, adjustments)
     updates: dict[int, Tensor] = {}
     edits = []
     for layer in track(layers):
         site = Site(model, model.with_updates(updates), layer)
-        edit = LayerEdit(site, builder, tuple(composed), method, cache, reported, adjustments)
+        edit = LayerEdit(site, builder, composed, method, cache, reported, adjustments)
         solution = solve_diff_quickfix(site, edit) if method.preset == "paper" else solve(edit)
         if len(layers) > 1:
             updates[layer] = solution.up @ solution.down

@@ -6,9 +6,9 @@ from editor.io.progress import track
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.default import SharedEdit, make_record, solve
-from editor.methods.layer_edit import LayerEdit, canonical_order
+from editor.methods.layer_edit import LayerEdit
+from editor.methods.prepare_removals import prepare_removals
 from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.prompts.composition import compose_removals
 from editor.sites.stream_site import StreamSite
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
@@ -40,12 +40,9 @@ def edit_denoiser(
         ConceptError: a prompt does not fit the context.
         SolveError: the pinned prompts leave no direction to edit.
     """
-    ordered = canonical_order(adjustments.apply_to(removals))
-    composed = compose_removals(ordered, builder)
-    wanted = {*adjustments.apply_to(report_on)}
-    reported = tuple(after for before, after in zip(ordered, composed, strict=True) if before in wanted)
+    composed, reported = prepare_removals(removals, report_on, builder, adjustments)
     return [
-        edit_site(site, LayerEdit(site, builder, tuple(composed), method, cache, reported, adjustments))
+        edit_site(site, LayerEdit(site, builder, composed, method, cache, reported, adjustments))
         for site in track(sites)
     ]
 

@@ -75,6 +75,12 @@ class StateCache:
             self.blocks[:] = [torch.cat(self.blocks)]
         return self.blocks[0]
 
+    def rows_at(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
+        """Return the distinct rows (m, d) at some positions of cached prompts, and the row of each position, (n,)."""
+        index = torch.stack([self.rows_of_prompt[prompt.text] for prompt in prompts])
+        rows, key_index = torch.unique(index[at.prompt_index, at.positions], return_inverse=True)
+        return self.values[rows], key_index
+
 
 @dataclass(frozen=True)
 class ClipStates:
@@ -98,9 +104,7 @@ class ClipStates:
     def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
         """See `Stream`."""
         self.prefetch(prompts)
-        index = torch.stack([self.cache.rows_of_prompt[prompt.text] for prompt in prompts])
-        rows, key_index = torch.unique(index[at.prompt_index, at.positions], return_inverse=True)
-        return self.cache.values[rows], key_index
+        return self.cache.rows_at(prompts, at)
 
     def align(self, pair: PromptPair) -> Sequence[AlignedToken]:
         """See `Stream`."""

@@ -69,9 +69,7 @@ class T5States:
     def rows(self, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> tuple[Tensor, Tensor]:
         """See `Stream`."""
         self.prefetch(prompts)
-        index = torch.stack([self.cache.rows_of_prompt[prompt.text] for prompt in prompts])
-        rows, key_index = torch.unique(index[at.prompt_index, at.positions], return_inverse=True)
-        return self.cache.values[rows], key_index
+        return self.cache.rows_at(prompts, at)
 
     def align(self, pair: PromptPair) -> Sequence[AlignedToken]:
         """See `Stream`. Every role of a prompt has weight 1."""
