@@ -124,6 +124,12 @@ class Check(ReportModel):
         description="Number of times that each prompt was used, with further seeds each time. Above 1, `observations` are "
         "means over the rounds, and only the final interval decides.",
     )
+    left_out: int = Field(
+        0,
+        description="Number of prompts without an observation: the judge sees the concept in their images, but also in the "
+        "unedited model's images of what they should read as. If these are more than a tenth of the prompts about a removed "
+        "concept, all are observed.",
+    )
 
 
 class HarmonicScore(ReportModel):

@@ -27,8 +27,9 @@ from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import ImageCache, generate_images
 from editor.io.progress import ProgressCallback, no_progress
 from editor.jobs.sampler_settings import choose_sampler
-from editor.judging.evaluation import ImagePairGenerator, plan_evaluations, run_evaluations
+from editor.judging.evaluation import plan_evaluations, run_evaluations
 from editor.judging.gates import policy_from_request
+from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import open_judge
 from editor.judging.planned_images import image_specs
 from editor.judging.prompt_groups import request_groups

@@ -10,9 +10,9 @@ from editor.io.progress import track
 from editor.jobs.model import Model, open_model
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.detectors import count_detections, load_detectors
-from editor.judging.evaluation import ImagePairGenerator
 from editor.judging.feature_scores import calibration
 from editor.judging.feature_scores.evaluate import FeatureInstruments, generate_paired_images, score_features
+from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import Judge
 from editor.judging.prompt_scores import GeneratedImages
 from editor.prompts import ResolvedRemoval

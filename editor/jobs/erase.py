@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from editor.jobs.publish_phase import Destination
     from editor.jobs.refinement import RefinedResult
     from editor.judging.deciding import Deciding
-    from editor.judging.evaluation import ImagePairGenerator
+    from editor.judging.image_pairs import ImagePairGenerator
     from editor.judging.judge import Judge
 
 
@@ -250,7 +250,7 @@ class EraseJob(Job):
         """Return what generates images before and after the edit of a round; None is the first one."""
         from editor.generation.sampling import ImageCache
         from editor.jobs.sampler_settings import choose_sampler
-        from editor.judging.evaluation import ImagePairGenerator
+        from editor.judging.image_pairs import ImagePairGenerator
 
         context, options = self.context, self.context.request.validation
         pipeline = self._pipeline

@@ -28,7 +28,8 @@ from editor.judging.deciding import (
     steering_evaluations,
     steering_prompts,
 )
-from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, run_evaluations
+from editor.judging.evaluation import GroupEvaluation, run_evaluations
+from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import Judge
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.prompts import ResolvedRemoval

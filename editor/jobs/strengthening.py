@@ -99,7 +99,9 @@ def leaked_phrases(evaluation: GroupEvaluation) -> list[tuple[int, Phrase]]:
     group, hits = evaluation.group, evaluation.after.hits
     if group.removal is None or group.name == "neighbours":
         return []
-    scored = zip(group.phrases, hits, strict=False)
+    scored = (
+        (phrase, hit) for phrase, hit in zip(group.phrases, hits, strict=False) if phrase not in evaluation.confused
+    )
     found = [phrase for phrase, hit in scored if (hit < 1 if group.needs_references else hit > 0)]
     return [(group.removal, phrase) for phrase in found][:MAX_LEAKED_PHRASES]
 

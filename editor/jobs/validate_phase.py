@@ -19,8 +19,9 @@ from editor.judging.attacks import load_attacks, run_attacks
 from editor.judging.comparison import pack_images
 from editor.judging.deciding import ALL_PROMPTS, Deciding, without_prompts
 from editor.judging.encoder_drift import measure_drift
-from editor.judging.evaluation import GroupEvaluation, ImagePairGenerator, plan_evaluations, run_evaluations
+from editor.judging.evaluation import GroupEvaluation, plan_evaluations, run_evaluations
 from editor.judging.gates import combine_verdicts, decide_gates
+from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import Judge
 from editor.judging.likeness import REFERENCE_IMAGES
 from editor.judging.prompt_groups import request_groups

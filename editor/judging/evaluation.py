@@ -1,54 +1,29 @@
 """Sequential evaluation: generate and score batches of prompts before and after the edit until every gate is decided."""
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import compress
 from types import MappingProxyType
-from typing import Any
 
 from api_schemas.gates import Gate, Measure
-from editor.checkpoints.tensor_update import TensorUpdate
-from editor.generation.config import ImageSpec, Sampler
-from editor.generation.edited_weights import edited_weights
-from editor.generation.sampling import ImageCache
+from editor.generation.config import ImageSpec
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.judging.gates import ABSENCE_MEASURES, RATE_MEASURES, REFERENCE_MEASURES, GateEvidence
+from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.image_similarity import ssim
 from editor.judging.judge import Judge
 from editor.judging.planned_images import planned_specs, round_seeds
 from editor.judging.prompt_groups import PromptGroup
-from editor.judging.prompt_scores import GeneratedImages, Images, PromptScores, Side, mean_scores, score_prompts
+from editor.judging.prompt_scores import GeneratedImages, PromptScores, Side, mean_scores, score_prompts
 from editor.judging.recognisers import Recogniser
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.stats.intervals import estimate_rate
 
 INTERIM_BATCH = 16
 """Prompts of each undecided group that are scored between two interim analyses of the gates."""
-
-
-@dataclass(frozen=True)
-class ImagePairGenerator:
-    """A pipeline that generates images with the base model's tensors and with the edited ones, and caches both."""
-
-    pipeline: Any
-    updates: Sequence[TensorUpdate]
-    sampler: Sampler
-    before: ImageCache
-    after: ImageCache
-
-    def generate(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
-        """Add the images of ``specs``, before and after the edit, to ``generated``; the pipeline ends with the base tensors."""
-        self.generate_base(specs, generated, SubProgress(progress, 0.0, 0.5))
-        with edited_weights(self.pipeline, self.updates):
-            generated.after.update(self.cached_images(self.after, specs, SubProgress(progress, 0.5, 0.5)))
-
-    def generate_base(self, specs: Sequence[ImageSpec], generated: GeneratedImages, progress: ProgressCallback) -> None:
-        """Add the base model's images of ``specs`` to ``generated``."""
-        generated.before.update(self.cached_images(self.before, specs, progress))
-
-    def cached_images(self, cache: ImageCache, specs: Sequence[ImageSpec], progress: ProgressCallback) -> Images:
-        """Return the images by spec, from the cache where it has them."""
-        return dict(zip(specs, cache.generate(self.pipeline, self.sampler, specs, progress), strict=True))
+MAX_CONFUSED_SHARE = 0.1
+"""Share of the prompts about a removed concept that may be left out because the judge also sees it in their references."""
 
 
 @dataclass
@@ -57,6 +32,8 @@ class Round:
 
     before: PromptScores = field(default_factory=PromptScores)
     after: PromptScores = field(default_factory=PromptScores)
+    confused: set[Phrase] = field(default_factory=set)
+    """Prompts in whose images the judge sees what must be absent, and also where it was neither asked for nor removed."""
     ssim: list[float] = field(default_factory=list)
     """SSIM of each prompt's images before and after the edit, if a gate asks for it."""
 
@@ -89,6 +66,11 @@ class GroupEvaluation:
     def after(self) -> PromptScores:
         """The edited model's scores, averaged over the scored rounds."""
         return mean_scores([one.after for one in self.scored_rounds])
+
+    @property
+    def confused(self) -> set[Phrase]:
+        """The prompts in whose images the judge is confused, over the scored rounds."""
+        return set[Phrase]().union(*(one.confused for one in self.scored_rounds))
 
     @property
     def scored_count(self) -> int:
@@ -136,9 +118,8 @@ class GroupEvaluation:
         """Score the images of a batch of prompts at the seeds of the current round."""
         current = self.rounds[-1]
         after = score_prompts(judge, batch, generated, "after", seeds, self.recogniser)
-        if batch.excuses_references:
-            after.hits = excuse_hits(judge, batch, generated, seeds, after.hits)
         current.after.extend(after)
+        current.confused |= self.find_confused(judge, batch, generated, seeds, after.hits)
         side: Side = "reference" if batch.needs_references else "before"
         current.before.extend(score_prompts(judge, batch, generated, side, seeds, self.recogniser))
         if any(gate.measure == "retain_similarity" for gate in self.gates):
@@ -149,13 +130,30 @@ class GroupEvaluation:
     ) -> list[ImageSpec]:
         """Return the base model's images of what the prompts should read as, as far as a batch needs them.
 
-        A group that asks for other removed concepts needs those of prompts that show one.
+        A group that asks for an absence needs those of prompts that show what must be absent.
         """
-        phrases: Iterable[Phrase] = batch.phrases if batch.needs_references else ()
-        if batch.excuses_references:
-            hits = score_prompts(judge, batch, generated, "after", seeds).hits
-            phrases = (phrase for phrase, hit in zip(batch.phrases, hits, strict=True) if hit)
+        if batch.needs_references:
+            phrases: Sequence[Phrase] = batch.phrases
+        else:
+            hits = score_prompts(judge, batch, generated, "after", seeds, self.recogniser).hits
+            phrases = batch.find_suspects(hits)
         return [spec for spec in batch.reference_specs(phrases, seeds) if spec not in generated.before]
+
+    def find_confused(
+        self,
+        judge: Judge,
+        batch: PromptGroup,
+        generated: GeneratedImages,
+        seeds: Sequence[int],
+        hits: Sequence[float],
+    ) -> set[Phrase]:
+        """Return the prompts of a batch whose references show what must be absent too, so that their images show nothing."""
+        suspects = batch.find_suspects(hits)
+        if not suspects:
+            return set()
+        compared = replace(batch, phrases=tuple(suspects))
+        found = score_prompts(judge, compared, generated, "reference", seeds, self.recogniser).hits
+        return {phrase for phrase, hit in zip(suspects, found, strict=True) if hit}
 
     @property
     def accuracy_drops(self) -> list[float]:
@@ -171,22 +169,25 @@ class GroupEvaluation:
         """Return the evidence of a gate: of the first round if that decided it, else of all scored rounds."""
         used = self.rounds[:1] if gate in self.decided_gates else self.scored_rounds
         values, control = gate_values(gate.measure, used)
-        return GateEvidence(gate, values, self.complete and len(used) == self.group.rounds, control, len(used))
+        chosen = self.choose_prompts()
+        return GateEvidence(
+            gate,
+            [*compress(values, chosen)],
+            self.complete and len(used) == self.group.rounds,
+            [*compress(control, chosen)],
+            len(used),
+            left_out=chosen.count(False),
+        )
 
+    def choose_prompts(self) -> list[bool]:
+        """Return which scored prompts count: all but those in which the judge is confused.
 
-def excuse_hits(
-    judge: Judge, batch: PromptGroup, generated: GeneratedImages, seeds: Sequence[int], hits: Sequence[float]
-) -> list[float]:
-    """Return the hits of a batch less those that the judge finds in the base model's images of the references too.
-
-    There the concept was neither removed nor asked for, so the judge mistakes something else for it.
-    """
-    suspects = [phrase for phrase, hit in zip(batch.phrases, hits, strict=True) if hit]
-    if not suspects:
-        return list(hits)
-    found = score_prompts(judge, replace(batch, phrases=tuple(suspects)), generated, "reference", seeds).hits
-    excused = dict(zip(suspects, found, strict=True))
-    return [max(0.0, hit - excused.get(phrase, 0.0)) for phrase, hit in zip(batch.phrases, hits, strict=True)]
+        If these are too many of the prompts about a removed concept, all count: the judge mistakes its replacement for it.
+        """
+        scored, confused = self.scored_group.phrases, self.confused
+        if self.group.concept and len(confused) > MAX_CONFUSED_SHARE * len(scored):
+            return [True] * len(scored)
+        return [phrase not in confused for phrase in scored]
 
 
 def drops(before: PromptScores, after: PromptScores) -> list[float]:

@@ -90,6 +90,8 @@ class GateEvidence:
     against such references."""
     rounds: int = 1
     """Number of times that each prompt was used, over which the values are means. Confidence sequences hold in the first."""
+    left_out: int = 0
+    """Number of scored prompts without a value, because the judge sees the concept in their references too."""
 
     @property
     def support(self) -> Support:
@@ -260,11 +262,12 @@ def make_check(
         minimum_n=evidence.gate.minimum_n,
         always_valid=(low, high),
         settled=("at the end" if evidence.complete else "early") if decided else "open",
-        images=len(evidence.values) * seeds * evidence.rounds,
+        images=(len(evidence.values) + evidence.left_out) * seeds * evidence.rounds,
         planned=planned * seeds,
         observations=list(evidence.values),
         control=list(evidence.control),
         rounds=evidence.rounds,
+        left_out=evidence.left_out,
     )
 
 
@@ -273,7 +276,8 @@ def evidence_from_check(check: Check) -> GateEvidence:
     gate = Gate(
         measure=check.measure, comparator=check.comparator, threshold=check.threshold, minimum_n=check.minimum_n
     )
-    return GateEvidence(gate, check.observations, check.images >= check.planned, check.control, check.rounds)
+    complete = check.images >= check.planned
+    return GateEvidence(gate, check.observations, complete, check.control, check.rounds, check.left_out)
 
 
 def recompute_outcomes(checks: Sequence[Check], confidence: float) -> list[Verdict]:

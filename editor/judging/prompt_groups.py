@@ -73,10 +73,16 @@ class PromptGroup:
         """Whether the edited model's images are compared with references, and not with the base model's of the same prompts."""
         return self.name in ("destination", "styled_objects")
 
-    @property
-    def excuses_references(self) -> bool:
-        """Whether what the judge also recognises in a prompt's reference does not count."""
-        return self.name == "other_removed"
+    def find_suspects(self, hits: Sequence[float]) -> list[Phrase]:
+        """Return the phrases whose images show what must be absent, by the judge, although it may be mistaken.
+
+        It is if it sees the same in the base model's images of what the prompts should read as, or, of another removed concept,
+        in those of the prompts themselves.
+        """
+        if self.name not in ("target", "generality", "other_removed"):
+            return []
+        shown = (phrase for phrase, hit in zip(self.phrases, hits, strict=True) if hit)
+        return [phrase for phrase in shown if phrase in self.references or self.name == "other_removed"]
 
     def class_names(self, judge: Judge) -> Sequence[str]:
         """Return the classes that the judge chooses from."""
@@ -148,11 +154,12 @@ def removal_groups(
     own = removal_choices(judge, kind, removal, same_kind, [subject])
     near = removal_choices(judge, neighbours.kind, removal, neighbours.names, neighbours.names)
     shown = neighbour_phrases(builder, neighbours, max_prompts)
+    references = find_references((*named, *reworded), removal, active_removals)
     return [
-        PromptGroup("target", index, kind, named, subject, own, seen=seen),
-        PromptGroup("generality", index, kind, reworded, subject, own),
+        PromptGroup("target", index, kind, named, subject, own, references=references, seen=seen),
+        PromptGroup("generality", index, kind, reworded, subject, own, references=references),
         PromptGroup("neighbours", index, neighbours.kind, shown, choices=near, removal_kind=kind),
-        *outcome_groups(judge, removal, index, active_removals, named, reworded, same_kind),
+        *outcome_groups(judge, removal, index, active_removals, named, reworded, same_kind, references),
     ]
 
 
@@ -189,32 +196,40 @@ def outcome_groups(
     named: Sequence[Phrase],
     reworded: Sequence[Phrase],
     neighbours: Sequence[str],
+    references: Mapping[Phrase, str],
 ) -> list[PromptGroup]:
     """Return the groups that ask what the concept's prompts show after the edit, on the same images.
 
-    The replacement; under a removed style the object; and no other removed concept. The base model's images of what the prompts
-    should read as are their references. Absent are groups that have nothing to ask.
+    The replacement; under a removed style the object; and no other removed concept. Absent are groups that have nothing to ask.
     """
-    kind, others = removal.concept.kind, [one for one in active_removals if one.concept != removal.concept]
-    slot: PromptSlot = "object" if kind == "style" else "style"
-    by_name = removals_by_name(others, slot)
-    references = {
-        phrase: reference_text(phrase, removal, by_name.get(getattr(phrase, slot)))
-        for phrase in dict.fromkeys((*named, *reworded))
-    }
-    known = {phrase: text for phrase, text in references.items() if text}
-    compared = tuple(phrase for phrase in reworded if phrase in known)
+    kind, others = removal.concept.kind, other_removals(removal, active_removals)
+    compared = tuple(phrase for phrase in reworded if phrase in references)
     groups = []
     if compared and (accepts := accepted_destinations(judge.profile, removal, others)):
         choices = destination_choices(judge, removal, neighbours, accepts)
-        groups.append(PromptGroup("destination", index, kind, compared, None, choices, None, accepts, known))
+        groups.append(PromptGroup("destination", index, kind, compared, None, choices, None, accepts, references))
     if kind == "style" and (intact := objects_intact(compared, others)):
         choices = object_choices(judge, [phrase.object for phrase in intact])
-        groups.append(PromptGroup("styled_objects", index, "object", intact, None, choices, "style", (), known))
+        groups.append(PromptGroup("styled_objects", index, "object", intact, None, choices, "style", (), references))
     if same := [one.concept.subject for one in others if one.concept.kind == kind != "unsafe"]:
-        choices, both = other_removed_choices(judge, removal, neighbours, same), tuple(references)
-        groups.append(PromptGroup("other_removed", index, kind, both, None, choices, None, tuple(same), known))
+        choices, phrases = other_removed_choices(judge, removal, neighbours, same), dict.fromkeys((*named, *reworded))
+        groups.append(PromptGroup("other_removed", index, kind, (*phrases,), None, choices, None, (*same,), references))
     return groups
+
+
+def other_removals(removal: ResolvedRemoval, removals: Sequence[ResolvedRemoval]) -> list[ResolvedRemoval]:
+    """Return the removals of other concepts."""
+    return [one for one in removals if one.concept != removal.concept]
+
+
+def find_references(
+    phrases: Iterable[Phrase], removal: ResolvedRemoval, active_removals: Sequence[ResolvedRemoval]
+) -> dict[Phrase, str]:
+    """Return what each phrase should read as after all removals; phrases that become the empty prompt are left out."""
+    slot: PromptSlot = "object" if removal.concept.kind == "style" else "style"
+    by_name = removals_by_name(other_removals(removal, active_removals), slot)
+    texts = {phrase: reference_text(phrase, removal, by_name.get(getattr(phrase, slot))) for phrase in phrases}
+    return {phrase: text for phrase, text in texts.items() if text}
 
 
 def removals_by_name(removals: Sequence[ResolvedRemoval], slot: PromptSlot) -> dict[str, ResolvedRemoval]:

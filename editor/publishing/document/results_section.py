@@ -104,9 +104,16 @@ def gate_row(report: AuditReport, check: Check) -> tuple[str | VerdictLabel, ...
         report_text.concept_name(report, check.removal),
         report_text.format_share(check.measured),
         f"{COMPARATOR_LABELS[check.comparator]} {report_text.percent(check.threshold)}",
-        f"{check.measured.n}{f' of {check.planned}, decided early' if check.settled == 'early' else ''}",
+        count_text(check),
         VerdictLabel(check.outcome),
     )
+
+
+def count_text(check: Check) -> str:
+    """Say how many prompts decided a gate, of how many, and how many were left out."""
+    early = f" of {check.planned}, decided early" if check.settled == "early" else ""
+    left_out = f"; {check.left_out} left out, in which the judge is confused" if check.left_out else ""
+    return f"{check.measured.n}{early}{left_out}"
 
 
 def effort_text(validation: Validation) -> Iterator[Block]:

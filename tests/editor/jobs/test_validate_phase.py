@@ -9,7 +9,7 @@ import numpy as np
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.sampling import ImageCache
 from editor.jobs.validate_phase import base_images
-from editor.judging.evaluation import ImagePairGenerator
+from editor.judging.image_pairs import ImagePairGenerator
 
 
 class NumberedImages(ImageCache):

@@ -168,6 +168,31 @@ def test_what_the_judge_mistakes_in_the_replacements_own_images_does_not_count(b
     assert any("penguin" in prompt for prompt in generator.references)
 
 
+@pytest.mark.parametrize(("share", "outcome"), [(20, "passed"), (4, "failed")])
+def test_prompts_whose_reference_shows_the_concept_are_left_out_if_they_are_few(
+    builder: PromptBuilder, share: int, outcome: str
+) -> None:
+    """The judge takes one in ``share`` of the base model's own images in the replacement style for the removed style."""
+
+    def drawn(prompt: str) -> str:
+        return prompt.replace("twemoji", "ink") if sum(map(ord, prompt)) % share == 0 else prompt
+
+    found, _ = check_edit(builder, [INK], lambda prompt: drawn(edited(prompt)), drawn)
+    target = found["target_accuracy", 0]
+    assert (target.outcome, target.left_out > 0) == (outcome, outcome == "passed")
+    assert target.images == len(target.observations) + target.left_out
+
+
+def test_concepts_that_remain_count_although_some_references_show_them(builder: PromptBuilder) -> None:
+    """The edit does nothing to a seventh of the prompts, whose references do not show the concept."""
+
+    def incomplete(prompt: str) -> str:
+        return prompt if sum(map(ord, prompt)) % 7 == 0 else edited(prompt)
+
+    found, _ = check_edit(builder, [INK], incomplete)
+    assert (found["target_accuracy", 0].outcome, found["target_accuracy", 0].left_out) == ("failed", 0)
+
+
 def test_a_replacement_that_the_base_model_does_not_draw_is_inconclusive_with_a_reason(builder: PromptBuilder) -> None:
     checks, _ = check_edit(builder, [FOX], edited, lambda prompt: prompt.replace("dog face", "horse"))
     check = checks["destination_drop", 0]
