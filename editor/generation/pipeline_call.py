@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_map
 
 from editor.generation.config import Image, Sampler
 from editor.generation.denoiser import override_attribute
+from editor.generation.guidance import guidance_arguments
 from editor.generation.module_device import autocast, denoiser_of, native_size, needs_float32_vae, without_autocast
 from editor.io.progress import ProgressCallback, no_progress
 
@@ -40,7 +41,8 @@ def call_pipeline(
         "output_type": "np",
         **FIXED_ARGUMENTS,
         **size_arguments(pipeline, sampler),
-        **guidance_arguments(accepted, sampler.guidance, len(seeds)),
+        **length_arguments(pipeline, accepted),
+        **guidance_arguments(pipeline, sampler.guidance, len(seeds)),
         **progress_arguments(accepted, sampler.steps, progress),
     }
     known = {name: value for name, value in arguments.items() if name in accepted}
@@ -60,16 +62,13 @@ def size_arguments(pipeline: Any, sampler: Sampler) -> dict[str, int]:
     return {"height": size[0], "width": size[1]} if size else {}
 
 
-def guidance_arguments(accepted: Mapping[str, inspect.Parameter], guidance: float, images: int) -> dict[str, Any]:
-    """Return the guidance under the name that the family uses for it.
-
-    ``guidance_scale`` is classifier-free guidance, or in a guidance-distilled model (FLUX.1 dev) an input of the denoiser.
-    Qwen-Image, whose ``guidance_scale`` is None by default, is guided by ``true_cfg_scale`` with a negative prompt.
-    """
-    scale = accepted.get("guidance_scale")
-    if "true_cfg_scale" in accepted and (scale is None or scale.default is None):
-        return {"true_cfg_scale": guidance, "negative_prompt": [" "] * images}
-    return {"guidance_scale": guidance}
+def length_arguments(pipeline: Any, accepted: Mapping[str, inspect.Parameter]) -> dict[str, int]:
+    """Return the length that prompts are padded to: the family's own, or what the last tokenizer takes if that is less."""
+    names = (name for name in ("tokenizer_3", "tokenizer_2", "tokenizer") if hasattr(pipeline, name))
+    tokenizer, own = getattr(pipeline, next(names, "tokenizer"), None), accepted.get("max_sequence_length")
+    if own is None or tokenizer is None:
+        return {}
+    return {"max_sequence_length": min(own.default, tokenizer.model_max_length)}
 
 
 def progress_arguments(

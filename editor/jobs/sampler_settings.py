@@ -13,7 +13,8 @@ from editor.prompts.profile import Profile
 def choose_sampler(options: Validation, profile: Profile, pipeline: Any, device: ComputeDevice) -> Sampler:
     """Return the sampler settings of a validation."""
     own, family = profile.sampler, family_defaults(pipeline)
-    height, width = (options.height, options.width) if options.height else family.size or (None, None)
+    stated = (options.height, options.width) if options.height else None
+    height, width = stated or own.size or family.size or (None, None)
     steps = options.steps or own.steps or family.steps
     guidance = next(value for value in (options.guidance, own.guidance, family.guidance) if value is not None)
     return replace(make_sampler(device, steps, guidance), height=height, width=width)

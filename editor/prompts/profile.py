@@ -8,7 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from api_schemas.kinds import ConceptKind, NamedKind
 from editor.errors import CheckpointError
@@ -67,6 +76,9 @@ class SamplerDefaults(BaseModel):
 
     steps: int | None = Field(None, ge=1, le=150, description="Sampler steps per image.")
     guidance: float | None = Field(None, ge=0, le=20, description="Guidance scale.")
+    size: tuple[PositiveInt, PositiveInt] | None = Field(
+        None, description="Height and width of an image in pixels, for a model whose files do not state them."
+    )
 
 
 class Profile(BaseModel):

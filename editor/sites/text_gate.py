@@ -4,6 +4,8 @@ FLUX.1's reads T5 alone. Stable Diffusion 3's reads the states of both CLIP enco
 below them those of T5: two populations of rows, one map.
 """
 
+import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -25,7 +27,7 @@ from editor.sites.t5_states import T5States
 
 GATE = "context_embedder.weight"
 LENGTHS = {"flux": 512, "sd3": 256}
-"""Rows of T5 that each family's pipeline in diffusers reads by default."""
+"""Rows of T5 that each family's pipeline in diffusers reads by default, unless the tokenizer takes fewer."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +95,9 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
     if denoiser is None or GATE not in denoiser.locations or t5 is None or not (root / t5).is_dir():
         return None
     width = denoiser.shape(GATE)[1]
-    stream: Stream = T5States(root / t5, tokenizer_folder(root, t5), LENGTHS[checkpoint.family], width)
+    tokenizer = tokenizer_folder(root, t5)
+    length = min(LENGTHS[checkpoint.family], tokenizer_length(tokenizer))
+    stream: Stream = T5States(root / t5, tokenizer, length, width)
     if checkpoint.family == "sd3":
         assert isinstance(stream, T5States)
         stream = Stacked(states_stream(checkpoint, builders), stream, builders[0].context_length)
@@ -103,3 +107,9 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
 def tokenizer_folder(root: Path, component: str) -> Path:
     """Return the folder of an encoder's tokenizer."""
     return root / component.replace("text_encoder", "tokenizer")
+
+
+def tokenizer_length(folder: Path) -> int:
+    """Return the number of tokens that a tokenizer takes, which is huge if its files do not say."""
+    config = json.loads((folder / "tokenizer_config.json").read_text())
+    return int(config.get("model_max_length", sys.maxsize))

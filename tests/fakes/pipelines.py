@@ -197,12 +197,12 @@ def sd3() -> Any:
     )
 
 
-def flux(*, distilled: bool) -> Any:
+def flux(*, distilled: bool = False, dynamic: bool = False) -> Any:
     transformer = FluxTransformer2DModel(
         in_channels=16, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2,
         joint_attention_dim=WIDTH, pooled_projection_dim=WIDTH, axes_dims_rope=(4, 4, 8), guidance_embeds=distilled,
     )  # fmt: skip
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if distilled else 1.0, use_dynamic_shifting=distilled)
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0 if dynamic else 1.0, use_dynamic_shifting=dynamic)
     return FluxPipeline(scheduler, vae(shift_factor=0.1), clip(), clip_tokenizer(), *t5(), transformer)
 
 
@@ -241,13 +241,14 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "stable-diffusion-2": stable_diffusion_2,
     "sdxl": sdxl,
     "sd3": sd3,
-    "flux": lambda: flux(distilled=True),
-    "flux-schnell": lambda: flux(distilled=False),
+    "flux": lambda: flux(distilled=True, dynamic=True),
+    "flux-schnell": flux,
+    "flux-undistilled": lambda: flux(dynamic=True),
     "chroma": chroma,
     "pixart": pixart,
     "sana": sana,
 }
-NEWER_FAMILIES = ("chroma",)
+NEWER_FAMILIES = ("chroma", "flux-undistilled")
 """Families that have no code of their own."""
 FAMILIES = tuple(family for family in PIPELINES if family not in NEWER_FAMILIES)
 SIZES = dict.fromkeys(PIPELINES, 16) | {"sana": 32}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from editor.generation import module_device
+from editor.generation.guidance import is_timestep_distilled
 
 TIMESTEP_DISTILLED_STEPS = 4
 """FLUX.1 schnell, whose transformer has no guidance input, is distilled to one to four steps without guidance."""
@@ -34,8 +35,3 @@ def family_defaults(pipeline: Any) -> FamilyDefaults:
         guidance=next((float(value) for value in guidance if value is not None), 1.0),
         size=module_device.native_size(pipeline),
     )
-
-
-def is_timestep_distilled(pipeline: Any) -> bool:
-    """Return whether a pipeline is that of FLUX.1 schnell."""
-    return type(pipeline).__name__ == "FluxPipeline" and not pipeline.transformer.config.guidance_embeds

@@ -24,12 +24,14 @@ def reference(pipeline: Any, sampler: Sampler, spec: ImageSpec) -> np.ndarray:
     """Return diffusers' image of one prompt, ``(height, width, 3)`` from 0 to 1 in steps of 1 / 255."""
     fixed = {"use_resolution_binning": False, "clean_caption": False}
     accepted = inspect.signature(pipeline.__call__).parameters
+    undistilled = pipeline is shared_pipeline("flux-undistilled")
+    guidance = {"true_cfg_scale": sampler.guidance, "negative_prompt": ""} if undistilled else {}
     image = pipeline(
         spec.prompt,
         height=sampler.height,
         width=sampler.width,
         num_inference_steps=sampler.steps,
-        guidance_scale=sampler.guidance,
+        **guidance or {"guidance_scale": sampler.guidance},
         generator=torch.Generator().manual_seed(spec.seed),
         output_type="np",
         **{name: value for name, value in fixed.items() if name in accepted},
@@ -55,3 +57,15 @@ def test_images_are_those_of_the_pipeline(family: str) -> None:
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1.0
     assert is_batchable(pipeline, sampler) == (family in UNET_FAMILIES)
+
+
+def test_prompts_are_padded_to_no_more_than_their_tokenizer_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A T5 that was trained on 32 rows gets 32, although FLUX's pipeline pads to 512."""
+    pipeline, sampler = shared_pipeline("flux"), sampler_of("flux")
+    monkeypatch.setattr(pipeline.tokenizer_2, "model_max_length", 32)
+    (expected,) = pipeline(
+        SPECS[0].prompt, height=16, width=16, num_inference_steps=3, guidance_scale=3.0, max_sequence_length=32,
+        generator=torch.Generator().manual_seed(1), output_type="np",
+    ).images  # fmt: skip
+    (found,) = unit_images(generate_images(pipeline, sampler, SPECS[:1]))
+    assert np.abs(found - expected).mean() < 1e-3

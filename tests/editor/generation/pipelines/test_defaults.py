@@ -6,6 +6,7 @@ from typing import Any
 import diffusers
 import pytest
 
+from editor.checkpoints.safe_paths import read_json
 from editor.generation.pipelines import family_defaults
 from editor.generation.pipelines.families import FAMILIES, read_config
 from tests.fakes.pipelines import shared_pipeline
@@ -17,6 +18,7 @@ SETTINGS = {
     "sd3": (28, 7.0),
     "flux": (28, 3.5),
     "flux-schnell": (4, 0.0),
+    "flux-undistilled": (28, 3.5),
     "pixart": (20, 4.5),
     "sana": (20, 4.5),
 }
@@ -45,12 +47,18 @@ def test_size_is_that_of_the_released_model(family: str) -> None:
     index: Any = diffusers.DiffusionPipeline.load_config(folder)
     name = "unet" if (folder / "unet").is_dir() else "transformer"
     config = SimpleNamespace(**{"guidance_embeds": True} | read_config(folder, name))
+    scheduler = SimpleNamespace(config=read_json(folder / "scheduler" / "scheduler_config.json"))
     scale = 2 ** (len(read_config(folder, "vae")["block_out_channels"]) - 1)
     pipeline_class = type(
         index["_class_name"], (getattr(diffusers, index["_class_name"]),), {"__init__": lambda self: None}
     )
     pipeline = pipeline_class()
     pipeline.__dict__.update(
-        {name: SimpleNamespace(config=config), "vae_scale_factor": scale, "default_sample_size": 128}
+        {
+            name: SimpleNamespace(config=config),
+            "scheduler": scheduler,
+            "vae_scale_factor": scale,
+            "default_sample_size": 128,
+        }
     )
     assert family_defaults(pipeline).size == (RELEASED_SIDES[family],) * 2
