@@ -1,9 +1,19 @@
 """`EditOptions`: how an edit is computed."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from api_schemas.base import Prompt, Request, field_error
 
@@ -53,12 +63,34 @@ Sites = Annotated[
 ]
 
 
+MethodName = Literal["default", "diff_quickfix", "uce", "oce", "double_projections", "speed"]
+SUPPORTED_OPTIONS: Mapping[MethodName, frozenset[str]] = {
+    "diff_quickfix": frozenset(),
+    "uce": frozenset({"sites"}),
+    "oce": frozenset({"sites"}),
+    "double_projections": frozenset({"sites"}),
+    "speed": frozenset({"sites", "pins"}),
+}
+"""Options that each published method can use. All of them edit any layer of a text encoder."""
+
+
+def rename_preset(values: Any) -> Any:
+    """Read requests, ledgers and reports of earlier versions, where `method` was `preset` and `diff_quickfix` was `paper`."""
+    if not isinstance(values, dict) or "preset" not in values or "method" in values:
+        return values
+    preset = values["preset"]
+    return {name: value for name, value in values.items() if name != "preset"} | {
+        "method": "diff_quickfix" if preset == "paper" else preset
+    }
+
+
 class EditOptions(Request):
     """How the edit is computed."""
 
-    preset: Literal["default", "paper"] = Field(
+    method: MethodName = Field(
         default="default",
-        description="`default`: the preserving solver. `paper`: the published procedure without changes, for comparison.",
+        description="`default`: the preserving solver. The others are published methods, for comparison, at the same sites and "
+        "with the same prompts; `diff_quickfix` has the prompts and the site of its release.",
     )
     preservation: Annotated[float | Literal["auto"], BeforeValidator(_check_preservation)] = Field(
         default="auto",
@@ -87,6 +119,24 @@ class EditOptions(Request):
         description="Prompts whose text embeddings must not change at all.",
         examples=[["a photograph of the town hall"]],
     )
+
+    _read_preset = model_validator(mode="before")(rename_preset)
+
+    @field_validator("preservation", "aim", "sites", "pins")
+    @classmethod
+    def _method_uses_it(cls, value: Any, info: ValidationInfo) -> Any:
+        """Reject options that the method would ignore."""
+        method, name = info.data.get("method", "default"), str(info.field_name)
+        if method == "default" or name in SUPPORTED_OPTIONS[method] or value == cls.model_fields[name].default:
+            return value
+        if name == "sites" and value != "all" and not set(value) & set(DENOISER_SITES):
+            return value
+        raise field_error(
+            "method_option",
+            "is not used by the method {method}",
+            "Leave it out, or use the default method.",
+            method=method,
+        )
 
     @property
     def layers(self) -> list[int] | Literal["auto"]:

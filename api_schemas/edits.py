@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 from api_schemas.base import Request, field_error
 from api_schemas.conflicts import Conflict, LabelledRemoval, find_name_conflicts, find_removed_pins, name_index
 from api_schemas.edit_options import EditOptions as EditOptions
+from api_schemas.edit_options import MethodName as MethodName
 from api_schemas.edit_options import SiteName as SiteName
 from api_schemas.removals import Removal as Removal
 from api_schemas.validation_options import Thresholds as Thresholds
@@ -106,11 +107,11 @@ class EditRequest(Request):
     @classmethod
     def _fits_ledger(cls, options: EditOptions, info: ValidationInfo) -> EditOptions:
         """Reject options that a ledger does not support: it sums statistics of the original first layer."""
-        if info.data.get("ledger") and (options.preset == "paper" or options.layers not in ([0], [])):
+        if info.data.get("ledger") and (options.method != "default" or options.layers not in ([0], [])):
             raise field_error(
                 "ledger_options",
                 "cannot be combined in a ledger",
-                "Leave preset out, and name sites by their names or not at all.",
+                "Leave method out, and name sites by their names or not at all.",
             )
         return options
 

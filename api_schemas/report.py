@@ -3,12 +3,12 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from api_schemas.attacks import AttackRecord
 from api_schemas.base import ReportModel
 from api_schemas.detectors import DetectorRecord
-from api_schemas.edit_options import SiteName
+from api_schemas.edit_options import MethodName, SiteName, rename_preset
 from api_schemas.feature_scores import FeatureScores
 from api_schemas.judging import Check as Check
 from api_schemas.judging import Estimate as Estimate
@@ -165,7 +165,7 @@ class ObjectiveRecord(ReportModel):
 class SolveRecord(ReportModel):
     """A closed-form solve: the update of one tensor of a text encoder, or of all tensors of a denoiser that read one stream."""
 
-    preset: Literal["default", "paper"]
+    method: MethodName
     component: str = Field(description="Component of the pipeline, such as `text_encoder` or `unet`.")
     site: SiteName = Field("text_encoder", description="Kind of site.")
     tensor: str = Field(description="Name of the changed tensor in transformers or diffusers; of several, the first.")
@@ -195,8 +195,10 @@ class SolveRecord(ReportModel):
     warnings: list[str] = Field(
         [], description="What the solve could not do: read them before relying on the forecast."
     )
-    objective: ObjectiveRecord | None = Field(None, description="None for the `paper` preset, which preserves nothing.")
+    objective: ObjectiveRecord | None = Field(None, description="None for other methods than `default`.")
     trade_off: list[TradeOffPoint]
+
+    _read_preset = model_validator(mode="before")(rename_preset)
 
 
 class TensorRecord(ReportModel):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from editor.jobs.local_erasure import Erasure, erase
     from editor.jobs.model import Model, open_model
     from editor.ledger import LedgerFolder
-    from editor.methods.default import TensorEdit
+    from editor.methods.tensor_edits import TensorEdit
     from editor.prompts.resolve_request import resolve_request
     from editor.publishing.apply import apply_delta
     from editor.publishing.attestation.verify import verify_bundle
@@ -58,7 +58,7 @@ _HOMES = {
     "Forecast": "editor.jobs.forecast",
     "LedgerFolder": "editor.ledger",
     "Model": "editor.jobs.model",
-    "TensorEdit": "editor.methods.default",
+    "TensorEdit": "editor.methods.tensor_edits",
     "TensorUpdate": "editor.checkpoints.tensor_update",
     "Verification": "api_schemas.attestation",
     "apply_delta": "editor.publishing.apply",

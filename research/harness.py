@@ -10,6 +10,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
+from api_schemas.edits import MethodName
 from editor import emoji
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.safe_paths import weight_files
@@ -20,14 +21,13 @@ from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import ImageCache, generate_images
 from editor.io.digests import file_digest
 from editor.judging.judge import Judge, open_judge
-from editor.methods.config import Preset
-from editor.methods.default import TensorEdit
+from editor.methods.tensor_edits import TensorEdit
 from editor.prompts import PromptBuilder, open_prompt_builder
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
 
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
-OTHER_PROMPTS: dict[Preset, int] = {"default": 96, "paper": 32}
+OTHER_PROMPTS: dict[MethodName, int] = {"default": 96, "diff_quickfix": 32}
 """Number of prompts about other concepts. The damage of the released procedure is large enough to show in a few."""
 
 

@@ -8,7 +8,7 @@ import typer
 from api_schemas.attacks import ATTACK_TITLES
 from api_schemas.cli.common_options import ModelId, Seed, inject_options
 from api_schemas.cli.removal_arguments import SYNTAX, RemovalOptions, build_request
-from api_schemas.edits import EditRequest, SiteName, Validation
+from api_schemas.edits import EditRequest, MethodName, SiteName, Validation
 from api_schemas.errors import UsageError
 from api_schemas.gates import PublishPolicy
 
@@ -52,9 +52,7 @@ Exclude = Annotated[
     typer.Option(metavar="NAME", help="Do not cover this name, as listed by `expunge prompts`. Repeatable."),
 ]
 Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="Keep this prompt exactly unchanged. Repeatable.")]
-Preset = Annotated[
-    Literal["default", "paper"], typer.Option(help="paper: the procedure published as Diff-QuickFix, for comparison.")
-]
+Method = Annotated[MethodName, typer.Option(help="default, or a published method for comparison.")]
 AimChoice = Annotated[
     Literal["attention", "residual", "last_layer"],
     typer.Option("--aim", help="Which activation is matched to the target prompt's."),
@@ -151,14 +149,14 @@ def read_removal_options(
 
 def read_solve_options(
     pin: Pin = NOT_GIVEN,
-    preset: Preset = "default",
+    method: Method = "default",
     preservation: Preservation = "auto",
     aim: AimChoice = "attention",
     sites: SitesChoice = "0",
 ) -> dict[str, Any]:
     """Return the `options` of the request: how the edit is computed."""
     weight, layers = parse_weight(preservation), parse_sites(sites)
-    return {"preset": preset, "preservation": weight, "aim": aim, "sites": layers, "pins": list(pin)}
+    return {"method": method, "preservation": weight, "aim": aim, "sites": layers, "pins": list(pin)}
 
 
 @inject_options("options", read_solve_options)

@@ -25,7 +25,7 @@ from editor.bench.outcome import BenchmarkResult, Measurement, at_least, at_most
 from editor.bench.synthetic_checkpoints import SD1, SDXL, write_folder, write_single_file
 from editor.checkpoints import open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.profile import Profile
 from editor.publishing.delta import write_delta

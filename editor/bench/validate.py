@@ -34,7 +34,7 @@ from editor.judging.judge import open_judge
 from editor.judging.planned_images import image_specs
 from editor.judging.prompt_groups import request_groups
 from editor.judging.prompt_scores import GeneratedImages
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.prompts.templates import evenly_spaced
 

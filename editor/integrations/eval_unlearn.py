@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from api_schemas.errors import UsageError
 
 if TYPE_CHECKING:
+    from api_schemas.edits import MethodName
     from editor.checkpoints.tensor_update import TensorUpdate
 
 
@@ -25,7 +26,7 @@ class Config:
     """Concept to remove, with its kind and replacement."""
     concept_type: Literal["object", "style"] = "object"
     replacement: str = ""
-    preset: Literal["default", "paper"] = "default"
+    method: "MethodName" = "default"
     delta: str = ""
     """Published edit of the base model, in place of a concept."""
     device: str = "cpu"
@@ -90,7 +91,7 @@ def solve_updates(folder: Path, config: Config) -> "list[TensorUpdate]":
     from editor.prompts.resolve_request import resolve_request
 
     removal = {"concept": config.erase_concept, "kind": config.concept_type, "replacement": config.replacement or None}
-    request = EditRequest.model_validate({"removals": [removal], "options": {"preset": config.preset}})
+    request = EditRequest.model_validate({"removals": [removal], "options": {"method": config.method}})
     checkpoint = open_checkpoint(folder)
     prompt_builders = open_prompt_builders(checkpoint)
     method = method_from_options(request.options, (0,), "the default")

@@ -27,8 +27,8 @@ from editor.jobs.results import EditResult
 from editor.ledger import Ledger, LedgerEntry, LedgerFolder, all_active_removals
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig, method_from_options
-from editor.methods.default import MAX_LISTED_PROMPTS, Edit
 from editor.methods.name_coverage import covered_names
+from editor.methods.tensor_edits import MAX_LISTED_PROMPTS, Edit
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
 
@@ -158,8 +158,8 @@ def removal_record(
 ) -> RemovalRecord:
     """Describe a removal for the report."""
     prompts = model.prompts
-    paper = request.options.preset == "paper"
-    pairs = prompts.diff_quickfix_pairs(removal) if paper else prompts.edit_pairs(removal)
+    released = request.options.method == "diff_quickfix"
+    pairs = prompts.diff_quickfix_pairs(removal) if released else prompts.edit_pairs(removal)
     covered = covered_by_all_encoders(request, model, removal, edits)
     names = prompts.expand(removal).names
     return RemovalRecord(

@@ -27,8 +27,9 @@ from editor.ledger import (
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.collateral_forecast import forecast_collateral
 from editor.methods.config import MethodConfig, method_from_options
-from editor.methods.default import Edit, SharedEdit, TensorEdit, edit_encoder
 from editor.methods.denoiser_edit import edit_denoiser
+from editor.methods.encoder_edit import edit_encoder
+from editor.methods.tensor_edits import Edit, SharedEdit, TensorEdit
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, label_removal, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
 from editor.sites.registry import denoiser_sites

@@ -19,7 +19,7 @@ from editor.jobs.ledger_release import Release, Released
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder, base_digests
-from editor.methods.default import Edit
+from editor.methods.tensor_edits import Edit
 from editor.publishing.apply import plan_patches, write_patches
 from editor.publishing.delta import read_header
 from editor.publishing.filenames import DELTA, LEDGER_FOLDER

@@ -16,7 +16,7 @@ from editor.checkpoints import Checkpoint
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
 from editor.ledger.store import LedgerFolder
-from editor.methods.default import Edit
+from editor.methods.tensor_edits import Edit
 from editor.prompts import Profile, load_profile
 from editor.publishing.attestation.keys import Signer
 from editor.publishing.attestation.statements import OFFLINE_JOB_ID

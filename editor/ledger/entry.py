@@ -16,6 +16,8 @@ from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 MIN_DIGEST_PREFIX, DISPLAY_DIGEST_LENGTH = 8, 12
 LATER_FIELDS = frozenset({"exclude_prompts"})
 """Fields that earlier versions did not have. Without them the digests of earlier entries stay as they are."""
+FORMER_NAMES = {"method": "preset"}
+"""Names of fields in earlier versions. With them the digests of earlier entries stay as they are."""
 
 
 class SolveParameters(BaseModel):
@@ -85,7 +87,8 @@ class LedgerEntry(BaseModel):
 
 def canonical_digest(parts: Iterable[BaseModel]) -> str:
     """Return the sha256 of values in canonical JSON. Fields that were added later are left out if they have their default."""
-    plain = [part.model_dump(mode="json", exclude=_unused_later_fields(part)) for part in parts]
+    dumps = [part.model_dump(mode="json", exclude=_unused_later_fields(part)) for part in parts]
+    plain = [{FORMER_NAMES.get(name, name): value for name, value in dump.items()} for dump in dumps]
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -134,11 +134,11 @@ class Ledger(BaseModel):
 
 def check_additive(options: EditOptions) -> None:
     """Raise LedgerError unless removals with these options are sums over the original first layer."""
-    if options.preset == "paper":
+    if options.method != "default":
         raise LedgerError(
-            "A removal with the paper preset cannot be combined with others or revoked.",
-            field="options.preset",
-            remedy="Use the default preset.",
+            f"A removal by the method {options.method!r} cannot be combined with others or revoked.",
+            field="options.method",
+            remedy="Use the default method.",
         )
     if options.layers not in ([0], []):
         raise LedgerError(

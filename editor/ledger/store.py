@@ -20,8 +20,9 @@ from editor.io.progress import track
 from editor.ledger.conflict_checks import check_conflicts, conflicts_involving
 from editor.ledger.entry import LedgerEntry
 from editor.ledger.ledger import Ledger
-from editor.methods.default import Edit, edit_encoder
 from editor.methods.denoiser_edit import edit_denoiser
+from editor.methods.encoder_edit import edit_encoder
+from editor.methods.tensor_edits import Edit
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders
 from editor.prompts.automatic_replacement import choose_destinations
 from editor.prompts.resolve_request import resolve_removal

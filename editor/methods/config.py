@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from api_schemas.edits import EditOptions
+from api_schemas.edits import EditOptions, MethodName
 from editor.sites.key_value_pairs import Aim
 
-Preset = Literal["default", "paper"]
 Preservation = float | Literal["auto"]
 
 
@@ -14,8 +13,8 @@ Preservation = float | Literal["auto"]
 class MethodConfig:
     """The settings of one edit. The defaults were chosen by measurement; see the results page."""
 
-    preset: Preset = "default"
-    """``paper`` follows the released Diff-QuickFix procedure exactly and ignores all other settings but the layers."""
+    name: MethodName = "default"
+    """Methods other than the default one ignore the settings that a request for them may not have."""
     preservation: Preservation = "auto"
     """Weight of the retain prompts; ``auto`` searches for it on held-out prompts."""
     aim: Aim = "attention"
@@ -35,7 +34,7 @@ DEFAULT_METHOD = MethodConfig()
 def method_from_options(options: EditOptions, layers: tuple[int, ...], layer_choice: str) -> MethodConfig:
     """Return the settings of a request."""
     return MethodConfig(
-        preset=options.preset,
+        name=options.method,
         preservation=options.preservation,
         aim=options.aim,
         layers=layers,

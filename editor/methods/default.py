@@ -1,131 +1,22 @@
-"""The default method: remove any number of concepts from a text encoder by one closed-form solve for each layer."""
+"""The default method: one weighted ridge regression, whose preservation weight is searched for on held-out prompts."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import torch
-from torch import Tensor
-
-from api_schemas.report import ForeseenRemoval, SolveRecord, TradeOffPoint
-from editor.checkpoints import OUT_PROJ, TextEncoder
-from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
-from editor.io.progress import track
-from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
-from editor.methods.collateral_forecast import forecast_feasibility, rank_changes
-from editor.methods.config import DEFAULT_METHOD, MethodConfig
-from editor.methods.diff_quickfix import DIFF_QUICKFIX_RIDGE, diff_quickfix_statistics
+from editor.methods.collateral_forecast import forecast_feasibility
 from editor.methods.layer_edit import LayerEdit, RemovalWeights
-from editor.methods.prepare_removals import prepare_removals
+from editor.methods.solution import Solution, condition_bound
 from editor.methods.solve_warnings import solve_warnings
-from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.sites.key_value_pairs import Site
-from editor.sites.lazy_clip import LazyCLIPTextModel
-from editor.solver.least_squares import cholesky
 from editor.solver.low_rank_update import low_rank_factors
 from editor.solver.normal_equations import NormalEquations
 from editor.solver.preservation_search import SearchResult, search_weight, upweight_underfit
-from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
 TRUNCATION_TOLERANCE = 1e-2
 """Relative Frobenius norm that a low-rank update may leave out: a ten-thousandth of its energy."""
-ROUNDING_TOLERANCE = 1e-12
-"""Relative Frobenius norm that is rounding error."""
-MAX_LISTED_PROMPTS = 20
-"""Prompts that a record lists as changing most."""
-
-
-@dataclass(frozen=True)
-class TensorEdit:
-    """The update of one tensor, and the record of how it was computed."""
-
-    update: TensorUpdate
-    record: SolveRecord
-
-    @property
-    def updates(self) -> list[TensorUpdate]:
-        """The update, as a list."""
-        return [self.update]
-
-    @property
-    def factors(self) -> tuple[Tensor, Tensor]:
-        """The factors ``(up, down)`` of the update."""
-        return self.update.up, self.update.down
-
-
-@dataclass(frozen=True)
-class SharedEdit:
-    """The updates of all tensors that read one stream of text, and the record of the solve that they share."""
-
-    factors: tuple[Tensor, Tensor]
-    """``(up, down)`` of D, the solution in the stream's space."""
-    updates: list[TensorUpdate]
-    record: SolveRecord
-
-
-Edit = TensorEdit | SharedEdit
-
-
-@dataclass(frozen=True)
-class Solution:
-    """An update ``up @ down`` and its diagnostics."""
-
-    up: Tensor
-    down: Tensor
-    row_count: int
-    preservation: float
-    ridge: float
-    condition: float
-    curve: list[TradeOffPoint]
-    warnings: list[str]
-    seconds: float
-    feasibility: list[ForeseenRemoval]
-
-
-def edit_encoder(
-    source: TextEncoder,
-    builder: PromptBuilder,
-    removals: Sequence[ResolvedRemoval],
-    method: MethodConfig = DEFAULT_METHOD,
-    cache: TensorCache = NULL_CACHE,
-    report_on: Sequence[ResolvedRemoval] = (),
-    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
-) -> list[TensorEdit]:
-    """Remove all ``removals`` from one text encoder together; their order does not matter.
-
-    Args:
-        source: the text encoder, opened lazily.
-        builder: builds its prompts.
-        removals: the concepts to remove.
-        method: the settings.
-        cache: stores statistics between the solves of a ledger.
-        report_on: removals whose feasibility is reported; if empty, a sample.
-        adjustments: what a closed loop strengthens or weakens.
-
-    Returns:
-        An exact low-rank update for each edited layer.
-
-    Raises:
-        ConceptError: a prompt does not fit the context.
-        SolveError: the pinned prompts leave no direction to edit.
-    """
-    source.prefetch_tensors()
-    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
-    composed, reported = prepare_removals(removals, report_on, builder, adjustments)
-    updates: dict[int, Tensor] = {}
-    edits = []
-    for layer in track(layers):
-        site = Site(model, model.with_updates(updates), layer)
-        edit = LayerEdit(site, builder, composed, method, cache, reported, adjustments)
-        solution = solve_diff_quickfix(site, edit) if method.preset == "paper" else solve(edit)
-        if len(layers) > 1:
-            updates[layer] = solution.up @ solution.down
-        edits.append(make_tensor_edit(site, edit, solution))
-    return edits
 
 
 def solve(edit: LayerEdit) -> Solution:
-    """Compute the update of one site."""
+    """Return the update of one site."""
     edit.prefetch()
     equations, result, weights = search_preservation(edit)
     wanted = result.best.point.preservation if edit.method.preservation == "auto" else edit.method.preservation
@@ -151,9 +42,9 @@ def solve(edit: LayerEdit) -> Solution:
         preservation=preservation,
         ridge=equations.ridge,
         condition=condition_bound(equations.system(preservation), equations.ridge),
+        seconds=seconds,
         curve=result.curve,
         warnings=list(solve_warnings(chosen.point, at_bound, feasibility)),
-        seconds=seconds,
         feasibility=feasibility,
     )
 
@@ -183,54 +74,3 @@ def build_normal_equations(edit: LayerEdit, weights: RemovalWeights) -> NormalEq
         statistics = edit.reweighted_statistics(weights)
         equations = NormalEquations.from_statistics(statistics, edit.retain_moment, edit.unprotected_subspace)
     return replace(equations, relative_ridge=edit.site.relative_ridge)
-
-
-def solve_diff_quickfix(site: Site, edit: LayerEdit) -> Solution:
-    """Compute the update of one site by the released Diff-QuickFix procedure."""
-    statistics, row_count = diff_quickfix_statistics(site, edit.builder, edit.removals)
-    start = time.perf_counter()
-    delta = torch.cholesky_solve(statistics.target.T, cholesky(statistics.moment)).T
-    seconds = time.perf_counter() - start
-    up, down = low_rank_factors(delta, ROUNDING_TOLERANCE)
-    condition = condition_bound(statistics.moment, DIFF_QUICKFIX_RIDGE)
-    return Solution(up, down, row_count, 0.0, DIFF_QUICKFIX_RIDGE, condition, [], [], seconds, [])
-
-
-def condition_bound(system: Tensor, ridge: float) -> float:
-    """Return an upper bound of the condition number: eigenvalues are at most the trace and at least the ridge."""
-    return float(torch.trace(system)) / ridge
-
-
-def make_tensor_edit(site: Site, edit: LayerEdit, solution: Solution) -> TensorEdit:
-    """Return the update of the site's tensor, and its record."""
-    source, name = site.base.source, OUT_PROJ.format(layer=site.layer)
-    update = make_tensor_update(source, name, solution.up, solution.down, site.base.stored_out_proj_weight(site.layer))
-    return TensorEdit(update, make_record(edit, solution, [update]).model_copy(update={"layer": site.layer}))
-
-
-def make_record(edit: LayerEdit, solution: Solution, updates: Sequence[TensorUpdate]) -> SolveRecord:
-    """Return the record of a solve."""
-    up, down = solution.up, solution.down
-    drift = edit.held_out.drift(up, down)
-    return SolveRecord(
-        preset=edit.method.preset,
-        component=updates[0].component,
-        tensor=updates[0].name,
-        shared_by=[update.name for update in updates],
-        layer_choice=edit.method.layer_choice,
-        columns=solution.row_count,
-        rank=solution.up.shape[1],
-        preservation=solution.preservation,
-        ridge=solution.ridge,
-        condition=solution.condition,
-        relative_change=float(torch.trace((up.T @ up) @ (down @ down.T)).sqrt() / edit.site.norm_weight.norm()),
-        null_prompt_drift=float((edit.null_keys @ down.T @ up.T).abs().max()),
-        predicted_retain_p95=float(drift.quantile(0.95)),
-        residual=edit.held_out.residual(up, down),
-        seconds=solution.seconds,
-        trade_off=solution.curve,
-        foreseen=rank_changes(edit.held_out_retain_texts, drift)[:MAX_LISTED_PROMPTS],
-        feasibility=solution.feasibility,
-        warnings=solution.warnings,
-        objective=edit.objective_record() if edit.method.preset == "default" else None,
-    )

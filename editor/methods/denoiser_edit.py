@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from editor.io.progress import track
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
-from editor.methods.default import SharedEdit, make_record, solve
 from editor.methods.layer_edit import LayerEdit
 from editor.methods.prepare_removals import prepare_removals
+from editor.methods.registry import SOLVERS
+from editor.methods.tensor_edits import SharedEdit, make_record
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.sites.stream_site import StreamSite
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache
@@ -49,7 +50,7 @@ def edit_denoiser(
 
 def edit_site(site: StreamSite, edit: LayerEdit) -> SharedEdit:
     """Solve for one site, and return the updates of all its tensors."""
-    solution = solve(edit)
+    solution = SOLVERS[edit.method.name](edit)
     factors = site.weights.to_stream_space(solution.up), solution.down
     updates = site.weights.updates(*factors)
     record = make_record(edit, solution, updates)

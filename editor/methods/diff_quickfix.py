@@ -1,4 +1,4 @@
-"""The released Diff-QuickFix procedure, for comparison, including its mistakes.
+"""The released Diff-QuickFix procedure (Basu et al. 2024, eqs. 8-9), for comparison, including its mistakes.
 
 Four prefixes; keys from the last subject token to the last padding token; values paired by distance from the subject, with
 the last position repeated past the end of the destination; values include the bias of ``out_proj``, although the bias is not
@@ -6,18 +6,35 @@ edited; absolute lambda 0.01; nothing preserved or protected. Only the arithmeti
 float32 inverse.
 """
 
-from collections.abc import Sequence
-
 import torch
 
-from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval
+from editor.errors import SiteError
+from editor.methods.layer_edit import LayerEdit
+from editor.methods.solution import Solution, solve_ridge
+from editor.prompts import PromptPair
 from editor.sites.clip_attention import TokenPositions
 from editor.sites.key_value_pairs import Site
-from editor.solver.least_squares import Statistics
 from editor.solver.regression import RegressionRows, concatenate_rows
 
 DIFF_QUICKFIX_RIDGE = 0.01
 OUT_PROJ_BIAS = "self_attn.out_proj.bias"
+
+
+def solve(edit: LayerEdit) -> Solution:
+    """Return the update of one attention output of a text encoder.
+
+    Raises:
+        SiteError: the site is another one.
+    """
+    if not isinstance(edit.site, Site):
+        raise SiteError(
+            "The method 'diff_quickfix' edits the attention output of a text encoder only.",
+            field="options.sites",
+            remedy="Leave sites out, or choose another method.",
+        )
+    pairs = [pair for removal in edit.removals for pair in edit.builder.diff_quickfix_pairs(removal)]
+    rows = concatenate_rows([diff_quickfix_rows(edit.site, pair) for pair in pairs])
+    return solve_ridge(rows.statistics(), DIFF_QUICKFIX_RIDGE, len(rows.keys))
 
 
 def diff_quickfix_rows(site: Site, pair: PromptPair) -> RegressionRows:
@@ -31,14 +48,3 @@ def diff_quickfix_rows(site: Site, pair: PromptPair) -> RegressionRows:
     residuals = values + site.base.layer_tensor(site.layer, OUT_PROJ_BIAS) - keys @ site.weight.T
     weights = torch.ones(len(keys), dtype=torch.float64)
     return RegressionRows(keys, torch.arange(len(keys)), residuals, weights, torch.zeros_like(positions))
-
-
-def diff_quickfix_statistics(
-    site: Site, builder: PromptBuilder, removals: Sequence[ResolvedRemoval]
-) -> tuple[Statistics, int]:
-    """Return the statistics of the ridge regression, lambda included, and the number of rows."""
-    pairs = [pair for removal in removals for pair in builder.diff_quickfix_pairs(removal)]
-    rows = concatenate_rows([diff_quickfix_rows(site, pair) for pair in pairs])
-    statistics = rows.statistics()
-    statistics.moment.diagonal().add_(DIFF_QUICKFIX_RIDGE)
-    return statistics, len(rows.keys)

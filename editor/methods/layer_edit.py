@@ -138,7 +138,7 @@ class LayerEdit:
     def rows(self) -> RegressionRows:
         """The rows of all removals. Only for small problems."""
         assert self.small_problem_pairs is not None
-        return self._rows_of(self.small_problem_pairs)
+        return self.rows_of(self.small_problem_pairs)
 
     def reweighted_rows(self, weights: RemovalWeights) -> RegressionRows:
         """Return :attr:`rows` with some removals weighted more."""
@@ -292,7 +292,7 @@ class LayerEdit:
     @cached_property
     def held_out(self) -> HeldOut:
         """The held-out prompts as the solver needs them."""
-        targets = self._rows_of(self.held_out_pairs)
+        targets = self.rows_of(self.held_out_pairs)
         owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
         retained, weight = self.site.retained(self.held_out_retain_prompts), self.site.norm_weight
         norms = retained.prompt_norms((retained.keys.float() @ weight.T).double())  # float32 suffices for a norm
@@ -316,9 +316,9 @@ class LayerEdit:
             pairs = list(
                 pairs_by_removal(batch, lambda one: evenly_spaced(builder.edit_pairs(one), FEASIBILITY_PROMPTS))
             )
-            yield [removal for removal, _ in pairs], self._rows_of(pairs)
+            yield [removal for removal, _ in pairs], self.rows_of(pairs)
 
-    def _rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
+    def rows_of(self, pairs: Sequence[RemovalPair]) -> RegressionRows:
         """Return rows whose residuals are in the space of the values."""
         rows = self._key_rows_of(pairs)
         return rows if self.site.value_map is None else replace(rows, residuals=rows.residuals @ self.site.value_map.T)

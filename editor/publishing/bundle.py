@@ -256,7 +256,7 @@ def edit_digest(report: AuditReport) -> str:
     if report.ledger:
         return report.ledger.digest
     removals = sorted(removal.model_dump_json() for removal in report.removals)
-    method = sorted((s.component, s.tensor, s.preset, s.preservation) for s in report.solves)
+    method = sorted((s.component, s.tensor, s.method, s.preservation) for s in report.solves)
     weights = sorted((name, sha) for name, sha in report.model.files.items() if name.endswith(".safetensors"))
     return sha256_hex(json.dumps([weights, removals, method]))
 

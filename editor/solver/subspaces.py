@@ -8,6 +8,8 @@ from torch import Tensor
 
 from editor.errors import SolveError
 
+MIN_NEW_DIRECTION = 1e-6
+"""Length of the part of a unit vector beyond a subspace below which the vector is in it."""
 MIN_RELATIVE_PIVOT = 1e-6
 """Smallest Cholesky pivot, relative to the largest one, for which the basis is orthonormal to 1e-9."""
 
@@ -77,12 +79,35 @@ class OrthogonalComplement:
         """Project again, which removes rounding errors along the protected keys."""
         return self.project(coordinates)
 
+    def without(self, directions: Tensor) -> "OrthogonalComplement":
+        """Return the part of the complement that is orthogonal to further directions (k, d) as well.
+
+        Raises:
+            SolveError: nothing is left.
+        """
+        left, values, _ = torch.linalg.svd(self.project(directions).T, full_matrices=False)
+        basis = torch.cat([self.protected_basis, left[:, values > MIN_NEW_DIRECTION]], dim=1)
+        if basis.shape[1] >= len(basis):
+            raise SolveError(
+                "What is retained leaves no direction to edit.",
+                field="options.method",
+                remedy="Use the default method, which weighs removal against preservation.",
+            )
+        return OrthogonalComplement(torch.linalg.qr(basis).Q)
+
     def project_moment(self, moment: Tensor) -> Tensor:
         """Return the second moment (d, d) of the projected keys from that of the keys. Exactly symmetric."""
         basis = self.protected_basis
         along = moment @ basis
         half = (along - basis @ (basis.T @ along) / 2) @ basis.T
         return moment - (half + half.T)
+
+
+def principal_directions(moment: Tensor, threshold: float) -> Tensor:
+    """Return the eigenvectors (k, d) of a second moment (d, d) whose eigenvalues exceed ``threshold`` times the mean one."""
+    eigenvalues, vectors = torch.linalg.eigh(moment)
+    directions: Tensor = vectors.T[eigenvalues > threshold * eigenvalues.mean()]
+    return directions
 
 
 def orthogonal_complement_of(protected: Tensor) -> OrthogonalComplement:

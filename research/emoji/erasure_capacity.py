@@ -21,7 +21,7 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.templates import evenly_spaced
 from research.emoji.assemble import extract_text_encoder

@@ -16,7 +16,7 @@ from editor.generation.config import Image, ImageSpec
 from editor.generation.edited_weights import apply_updates
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import open_prompt_builder
 from editor.prompts.resolve_request import resolve_request
 from research.emoji.evaluate import SAMPLER

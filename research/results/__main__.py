@@ -21,6 +21,7 @@ from research.results import (
     diffusion_features,
     false_passes,
     joint_requests,
+    methods,
     multi_concept,
     pass_rate,
     service_load,
@@ -64,7 +65,8 @@ SECTIONS = {
     "foreseen": Section(
         EDITS, collateral_forecast.ForecastRow, collateral_forecast.measure, collateral_forecast.render
     ),
-    "methods": Section(TEXT_SPACE, aim_and_layer.MethodRow, aim_and_layer.measure, aim_and_layer.render),
+    "methods": Section(TEXT_SPACE, methods.MethodRow, methods.measure, methods.render),
+    "aims": Section(TEXT_SPACE, aim_and_layer.AimRow, aim_and_layer.measure, aim_and_layer.render),
     "diffusion_features": Section(
         "A study of the unedited model.",
         diffusion_features.Study,

@@ -1,4 +1,4 @@
-"""Compare what an edit matches, and at which layer, in text space: ``python -m research.results methods``.
+"""Compare what an edit matches, and at which layer, in text space: ``python -m research.results aims``.
 
 No images are generated. Ideally the last states of prompts about the concept equal those of the destination's prompts, and
 those of other prompts do not change. The encoders are the embedded one and one of CLIP-L's geometry.
@@ -16,13 +16,13 @@ from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
 from editor.jobs.forecast import update_by_layer
 from editor.methods.config import MethodConfig
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
 from editor.prompts.profile import general_profile
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from research.harness import EmbeddedModel
 
-METHODS = {
+AIMS = {
     "attention output, layer 0": MethodConfig(),
     "residual stream, layer 0": MethodConfig(aim="residual"),
     "last states, layer 0": MethodConfig(aim="last_layer"),
@@ -45,8 +45,8 @@ PROMPTS = 12
 RETAIN_PROMPTS = 48
 
 
-class MethodRow(BaseModel):
-    """One method on one encoder, mean over removals."""
+class AimRow(BaseModel):
+    """What one edit matches, on one encoder; mean over removals."""
 
     encoder: str
     method: str
@@ -72,15 +72,15 @@ def make_random_encoder(folder: Path) -> TextEncoder:
     return open_checkpoint(folder / "text_encoder").encoders[0]
 
 
-def measure_method(
+def measure_aim(
     encoder: TextEncoder, prompt_builder: PromptBuilder, name: str, label: str, method: MethodConfig
-) -> MethodRow:
-    """Measure one method over the encoder's removals."""
+) -> AimRow:
+    """Measure one of `AIMS` over the encoder's removals."""
     layers = tuple(layer % encoder.layers for layer in method.layers)
     resolved = MethodConfig(aim=method.aim, layers=layers)
     figures = [measure_removal(encoder, prompt_builder, removal, resolved) for removal in REMOVALS[name]]
     left, moved = (sum(values) / len(figures) for values in zip(*figures, strict=True))
-    return MethodRow(encoder=name, method=label, left=left, moved=moved)
+    return AimRow(encoder=name, method=label, left=left, moved=moved)
 
 
 def measure_removal(
@@ -123,19 +123,19 @@ def relative_change(after: Tensor, before: Tensor) -> float:
     return float(((after - before)[:, 1:].flatten(1).norm(dim=1) / before[:, 1:].flatten(1).norm(dim=1)).mean())
 
 
-def measure(model: EmbeddedModel) -> Iterator[MethodRow]:
+def measure(model: EmbeddedModel) -> Iterator[AimRow]:
     """Measure every row."""
     with tempfile.TemporaryDirectory() as folder:
         random = make_random_encoder(Path(folder))
         encoders = {EMBEDDED: (model.encoder, model.prompt_builder)}
         encoders[RANDOM] = (random, PromptBuilder(open_tokenizer(random), general_profile()))
         for name, (encoder, prompt_builder) in encoders.items():
-            for label, method in METHODS.items():
+            for label, method in AIMS.items():
                 if method.aim != "last_layer" or name == EMBEDDED:
-                    yield measure_method(encoder, prompt_builder, name, label, method)
+                    yield measure_aim(encoder, prompt_builder, name, label, method)
 
 
-def render(rows: list[MethodRow]) -> str:
+def render(rows: list[AimRow]) -> str:
     """Render the section."""
     lines = (f"| {row.encoder} | {row.method} | {row.left:.3f} | {row.moved:.3f} |" for row in rows)
     return "\n".join([TEXT, COLUMNS, *lines])

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from api_schemas.attacks import Attack, AttackRecord, Attacks, Rate
+from api_schemas.edits import MethodName
 from api_schemas.feature_scores import FeatureScores, Residual
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.generation.config import Image, ImageSpec
@@ -19,8 +20,8 @@ from editor.io.atomic import write_bytes
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant, run_attacks
 from editor.judging.feature_scores.embedded_instruments import load_instruments
 from editor.judging.feature_scores.evaluate import PairedImages, score_features
-from editor.methods.config import MethodConfig, Preset
-from editor.methods.default import edit_encoder
+from editor.methods.config import MethodConfig
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.templates import evenly_spaced
@@ -29,7 +30,7 @@ from research.harness import SAMPLER, EmbeddedModel
 from research.results.single_concept import REMOVALS, all_removals
 
 RecordType = TypeVar("RecordType", bound=BaseModel)
-PRESETS: tuple[Preset, ...] = ("default", "paper")
+METHODS: tuple[MethodName, ...] = ("default", "diff_quickfix")
 MAX_STYLES = 4
 TARGET_PROMPTS, CONTROLS, PROMPTS_PER_CONTROL = 6, 12, 2
 """Number of prompts about the concept, of control concepts, and of prompts about each control."""
@@ -54,9 +55,9 @@ FINE_TUNING = Attacks(resurgence=Attack(enabled=True, budget=100, images=8))
 
 
 class RemovalRow(BaseModel):
-    """One removal under one preset."""
+    """One removal under one method."""
 
-    preset: Preset
+    method: MethodName
     concept: str
     kind: ConceptKind
     destination: str
@@ -75,24 +76,24 @@ class AttackRecords(BaseModel):
 
 
 class RemovalStudy:
-    """The measurement of one removal under one preset, with a file for each finished part."""
+    """The measurement of one removal under one method, with a file for each finished part."""
 
     def __init__(
         self,
         model: EmbeddedModel,
         removal: ResolvedRemoval,
-        preset: Preset,
+        method: MethodName,
         cache_by_concept: dict[str, dict[str, object]],
     ) -> None:
-        self.model, self.removal, self.preset = model, removal, preset
+        self.model, self.removal, self.method = model, removal, method
         self.folder = model.cache.parent / "judged"
-        self.name = f"{preset}-{removal.concept.name.replace(' ', '-')}"
+        self.name = f"{method}-{removal.concept.name.replace(' ', '-')}"
         self.cache = cache_by_concept.setdefault(removal.concept.name, {})
 
     @cached_property
     def context(self) -> AttackContext:
         """The edit with everything that attacks need."""
-        edits = edit_encoder(self.model.encoder, self.model.prompt_builder, [self.removal], MethodConfig(self.preset))
+        edits = edit_encoder(self.model.encoder, self.model.prompt_builder, [self.removal], MethodConfig(self.method))
         updates = [done.update for done in edits]
         before = ModelVariant(self.model.pipeline, SAMPLER, self.model.prompt_builder)
         return AttackContext(
@@ -135,7 +136,7 @@ class RemovalStudy:
     def make_row(self) -> RemovalRow:
         """Return the row; parts that were measured before are loaded."""
         row = self.load_or_measure("attacks", RemovalRow, self.run_attacks)
-        if self.preset == "default":
+        if self.method == "default":
             row.attacks |= self.load_or_measure("resurgence", AttackRecords, self.run_fine_tuning).records
         scores = self.load_or_measure("features", FeatureScores, self.score_features)
         return row.model_copy(
@@ -171,7 +172,7 @@ class RemovalStudy:
 
         records = run_attacks([self.context], ATTACKS, seed=0)
         return RemovalRow(
-            preset=self.preset,
+            method=self.method,
             concept=concept.name,
             kind=concept.kind,
             destination=self.removal.destination.words,
@@ -226,8 +227,8 @@ def make_studies(model: EmbeddedModel) -> Iterator[RemovalStudy]:
     objects = [removal for removal in removals if removal.concept.kind == "object"]
     styles = [removal for removal in removals if removal.concept.kind == "style"][:MAX_STYLES]
     return (
-        RemovalStudy(model, removal, preset, cache_by_concept)
-        for removal, preset in product([*objects, *styles], PRESETS)
+        RemovalStudy(model, removal, method, cache_by_concept)
+        for removal, method in product([*objects, *styles], METHODS)
     )
 
 

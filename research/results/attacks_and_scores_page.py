@@ -6,7 +6,7 @@ from itertools import islice
 from api_schemas.attacks import ATTACK_TITLES, AttackRecord, Rate
 from api_schemas.feature_scores import DiffCScore, FeatureScores, Residual
 from editor.stats.intervals import hit_rate
-from research.results.attacks_and_scores import PRESETS, RemovalRow
+from research.results.attacks_and_scores import METHODS, RemovalRow
 
 ATTACK_NAMES = [name for name in ATTACK_TITLES if name != "languages"]
 SHORT_TITLES = {
@@ -41,7 +41,7 @@ def render_scores(row: RemovalRow) -> str:
     """Render a row of the first table."""
     cells = (
         row.concept,
-        row.preset,
+        row.method,
         render_change(row.target_before, row.target_after),
         render_change(row.kept_before, row.kept_after),
         *render_feature_scores(row.features or FeatureScores()),
@@ -83,27 +83,27 @@ def render_attack_header() -> str:
 
 
 def render_attacks(rows: Sequence[RemovalRow]) -> Iterator[str]:
-    """Render base model and presets for each concept, then for all concepts together."""
+    """Render base model and methods for each concept, then for all concepts together."""
     for concept in dict.fromkeys(row.concept for row in rows):
         own = [row for row in rows if row.concept == concept]
         yield render_line(concept, "base", [render_hits(own[0], name, hits_before) for name in SHORT_TITLES])
         yield from (
-            render_line("", row.preset, [render_hits(row, name, hits_after) for name in SHORT_TITLES]) for row in own
+            render_line("", row.method, [render_hits(row, name, hits_after) for name in SHORT_TITLES]) for row in own
         )
     yield render_line(
         "**all**",
         "base",
-        [render_pooled_rate(rows_of_preset(rows, PRESETS[0]), name, hits_before) for name in SHORT_TITLES],
+        [render_pooled_rate(rows_of_method(rows, METHODS[0]), name, hits_before) for name in SHORT_TITLES],
     )
-    for preset in PRESETS:
+    for method in METHODS:
         yield render_line(
-            "", preset, [render_pooled_rate(rows_of_preset(rows, preset), name, hits_after) for name in SHORT_TITLES]
+            "", method, [render_pooled_rate(rows_of_method(rows, method), name, hits_after) for name in SHORT_TITLES]
         )
 
 
-def rows_of_preset(rows: Sequence[RemovalRow], preset: str) -> list[RemovalRow]:
-    """Return the rows of one preset."""
-    return [row for row in rows if row.preset == preset]
+def rows_of_method(rows: Sequence[RemovalRow], method: str) -> list[RemovalRow]:
+    """Return the rows of one method."""
+    return [row for row in rows if row.method == method]
 
 
 def render_line(concept: str, weights: str, cells: Sequence[str]) -> str:
@@ -148,7 +148,7 @@ def render_rate(found: Rate) -> str:
 
 def render_discussion(rows: Sequence[RemovalRow]) -> Iterator[str]:
     """Render the discussion of the weakest results."""
-    mine = rows_of_preset(rows, "default")
+    mine = rows_of_method(rows, "default")
     figures = {name: render_pooled_rate(mine, name, hits_after) for name in ATTACK_NAMES} | {
         f"{name}_base": render_pooled_rate(mine, name, hits_before) for name in ATTACK_NAMES
     }
@@ -191,7 +191,7 @@ def remaining_residuals(rows: Sequence[RemovalRow]) -> Iterator[str]:
 
 TEXT = """## Scores and attacks
 
-Ten objects and four styles, each removed alone by the default and by the released procedure (`paper`), against the base model.
+Ten objects and four styles, each removed alone by the default method and by `diff_quickfix`, against the base model.
 *Target*: share of images of prompts about the concept in which the judge finds it; half of the prompts have wordings that the
 edit did not see. *Kept*: the same for two prompts about each of twelve objects that no removal names. The other columns are
 explained in [attacks.md](attacks.md#scores-from-inside-of-the-model): *left* is the share of the concept's signal that remains

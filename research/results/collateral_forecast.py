@@ -11,7 +11,7 @@ from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
 from editor.methods.collateral_forecast import drop_probability, forecast_collateral
 from editor.methods.config import MethodConfig
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts.templates import evenly_spaced
 from editor.stats.correlation import rank_correlation
 from research.emoji.erasure_capacity import make_removals

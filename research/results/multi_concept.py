@@ -4,25 +4,26 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from api_schemas.edits import MethodName
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
-from editor.methods.config import MethodConfig, Preset
-from editor.methods.default import edit_encoder
+from editor.methods.config import MethodConfig
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts.templates import evenly_spaced
 from research.emoji.erasure_capacity import make_removals
 from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
 
 COUNTS = (10, 50, 90)
-PRESETS: tuple[Preset, ...] = ("default", "paper")
-PROMPTS: dict[Preset, int] = {"default": 3, "paper": 1}
+METHODS: tuple[MethodName, ...] = ("default", "diff_quickfix")
+PROMPTS: dict[MethodName, int] = {"default": 3, "diff_quickfix": 1}
 """Number of prompts about each object; as many more are in held-out wordings."""
 FOUND_THRESHOLD = 0.05
 
 
 class MultiConceptRow(BaseModel):
-    """A number of joint removals under one preset."""
+    """A number of joint removals under one method."""
 
-    preset: Preset
+    method: MethodName
     removals: int
     target_before: float
     target_after: float
@@ -38,12 +39,12 @@ class MultiConceptRow(BaseModel):
     solve_seconds: float
 
 
-def measure_removals(model: EmbeddedModel, preset: Preset, count: int) -> MultiConceptRow:
+def measure_removals(model: EmbeddedModel, method: MethodName, count: int) -> MultiConceptRow:
     """Edit, generate and judge."""
     names = evenly_spaced(OBJECT_NAMES, count)
-    (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), MethodConfig(preset))
-    target = [phrase for name in names for phrase in model.concept_phrases(name, PROMPTS[preset])]
-    other = other_phrases(names, OTHER_PROMPTS[preset])
+    (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), MethodConfig(method))
+    target = [phrase for name in names for phrase in model.concept_phrases(name, PROMPTS[method])]
+    other = other_phrases(names, OTHER_PROMPTS[method])
     before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])
     hits_before, hits_after = (model.judge_hits(images[: len(target)], target, "object") for images in (before, after))
     by_name = {
@@ -55,7 +56,7 @@ def measure_removals(model: EmbeddedModel, preset: Preset, count: int) -> MultiC
         for asked in ("object", "style")
     }
     return MultiConceptRow(
-        preset=preset,
+        method=method,
         removals=count,
         target_before=accuracy(hits_before),
         target_after=accuracy(hits_after),
@@ -72,7 +73,7 @@ def measure_removals(model: EmbeddedModel, preset: Preset, count: int) -> MultiC
 
 def measure(model: EmbeddedModel) -> Iterator[MultiConceptRow]:
     """Measure every row."""
-    yield from (measure_removals(model, preset, count) for preset in PRESETS for count in COUNTS)
+    yield from (measure_removals(model, method, count) for method in METHODS for count in COUNTS)
 
 
 def render(rows: list[MultiConceptRow]) -> str:
@@ -84,7 +85,7 @@ def render_row(row: MultiConceptRow) -> str:
     """Render a row of the table."""
     above = f"{len(row.above)} of {row.removals}"
     return (
-        f"| {row.removals} | {row.preset} | {row.target_before:.3f} | {row.target_after:.3f} | {above} | {row.worst:.2f} "
+        f"| {row.removals} | {row.method} | {row.target_before:.3f} | {row.target_after:.3f} | {above} | {row.worst:.2f} "
         f"| {row.object_drop:+.3f} | {row.style_drop:+.3f} | {row.kept_prompts} | {row.preservation:g} |"
     )
 
@@ -92,8 +93,8 @@ def render_row(row: MultiConceptRow) -> str:
 TEXT = f"""## Many objects at once
 
 Each removed object is mapped to a retained one, all in one solve. There are {2 * PROMPTS["default"]} prompts about each object,
-half of them in held-out wordings; {2 * PROMPTS["paper"]} for the paper preset. *Above* counts the objects that are still found
-in more than one image in twenty, *worst* is the highest accuracy among the removed objects.
+half of them in held-out wordings; {2 * PROMPTS["diff_quickfix"]} for `diff_quickfix`. *Above* counts the objects that are still
+found in more than one image in twenty, *worst* is the highest accuracy among the removed objects.
 """
-COLUMNS = """| removed | preset | before | after | above 0.05 | worst | object drop | style drop | other prompts | weight |
+COLUMNS = """| removed | method | before | after | above 0.05 | worst | object drop | style drop | other prompts | weight |
 |---|---|---|---|---|---|---|---|---|---|"""

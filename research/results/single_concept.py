@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel
 
+from api_schemas.edits import MethodName
 from editor.generation.config import ImageSpec
-from editor.methods.config import MethodConfig, Preset
-from editor.methods.default import edit_encoder
+from editor.methods.config import MethodConfig
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, PromptBuilder, ResolvedRemoval, choose_destination
 from editor.prompts.concepts import ConceptKind
 from research.harness import OTHER_PROMPTS, EmbeddedModel, accuracy, other_phrases
@@ -18,15 +19,15 @@ REMOVALS: dict[ConceptKind, dict[str, str]] = {
     },
     "style": {"ink": "", "noto": "fluent", "twemoji": "", "openmoji": "", "fluent": ""},
 }  # fmt: skip
-PRESETS: tuple[Preset, ...] = ("default", "paper")
+METHODS: tuple[MethodName, ...] = ("default", "diff_quickfix")
 PROMPTS = 16
 """Number of prompts about the concept; as many more are in held-out wordings."""
 
 
 class SingleConceptRow(BaseModel):
-    """One removal under one preset. Drops are accuracies before less after."""
+    """One removal under one method. Drops are accuracies before less after."""
 
-    preset: Preset
+    method: MethodName
     concept: str
     kind: ConceptKind
     destination: str
@@ -47,11 +48,11 @@ def all_removals(prompt_builder: PromptBuilder) -> Iterator[ResolvedRemoval]:
             yield ResolvedRemoval(concept, destination, spellings="auto")
 
 
-def measure_removal(model: EmbeddedModel, preset: Preset, removal: ResolvedRemoval) -> SingleConceptRow:
+def measure_removal(model: EmbeddedModel, method: MethodName, removal: ResolvedRemoval) -> SingleConceptRow:
     """Edit, generate and judge."""
-    (done,) = edit_encoder(model.encoder, model.prompt_builder, [removal], MethodConfig(preset))
+    (done,) = edit_encoder(model.encoder, model.prompt_builder, [removal], MethodConfig(method))
     name, kind = removal.concept.name, removal.concept.kind
-    target, other = model.concept_phrases(name, PROMPTS), other_phrases([name], OTHER_PROMPTS[preset])
+    target, other = model.concept_phrases(name, PROMPTS), other_phrases([name], OTHER_PROMPTS[method])
     before, after = model.generate_pairs([done], [ImageSpec(phrase.text(), 0) for phrase in target + other])
     count = len(target)
     drop = {
@@ -60,7 +61,7 @@ def measure_removal(model: EmbeddedModel, preset: Preset, removal: ResolvedRemov
         for asked in ("object", "style")
     }
     return SingleConceptRow(
-        preset=preset,
+        method=method,
         concept=name,
         kind=kind,
         destination=removal.destination.words,
@@ -76,14 +77,14 @@ def measure_removal(model: EmbeddedModel, preset: Preset, removal: ResolvedRemov
 def measure(model: EmbeddedModel) -> Iterator[SingleConceptRow]:
     """Measure every row."""
     removals = list(all_removals(model.prompt_builder))
-    yield from (measure_removal(model, preset, removal) for preset in PRESETS for removal in removals)
+    yield from (measure_removal(model, method, removal) for method in METHODS for removal in removals)
 
 
 def render(rows: list[SingleConceptRow]) -> str:
     """Render the section."""
     parts = [TEXT]
-    for preset in PRESETS:
-        parts += [f"\n### Preset `{preset}`\n", COLUMNS, *(render_row(row) for row in rows if row.preset == preset)]
+    for method in METHODS:
+        parts += [f"\n### Method `{method}`\n", COLUMNS, *(render_row(row) for row in rows if row.method == method)]
     return "\n".join(parts)
 
 

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from api_schemas.cli.removal_arguments import RemovalOptions, build_request, parse_removal
-from api_schemas.edits import EditRequest, Removal
+from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.problems import invalid_fields
 
@@ -22,7 +22,7 @@ def validation_errors(*removals: dict[str, object], **fields: object) -> list[tu
 def test_defaults_match_the_documentation() -> None:
     defaults = request()
     assert defaults.model == "emoji"
-    assert (defaults.options.preset, defaults.options.preservation) == ("default", "auto")
+    assert (defaults.options.method, defaults.options.preservation) == ("default", "auto")
     assert (defaults.validation.seeds, defaults.validation.steps, defaults.validation.guidance) == (1, None, None)
     thresholds = defaults.validation.thresholds
     assert (thresholds.target_accuracy, thresholds.retain_drop, thresholds.confidence) == (0.05, 0.03, 0.95)
@@ -237,3 +237,27 @@ def test_name_option_for_unknown_removal_is_rejected(text: str) -> None:
 def test_size_of_the_images_is_checked(size: dict[str, int], field: str, code: str) -> None:
     assert (field, code) in validation_errors(validation=size)
     assert request(validation={"height": 768, "width": 1344}).validation.height == 768
+
+
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"method": "uce", "preservation": 3.0}, "options.preservation"),
+        ({"method": "uce", "aim": "residual"}, "options.aim"),
+        ({"method": "uce", "pins": ["an owl"]}, "options.pins"),
+        ({"method": "diff_quickfix", "sites": ["cross_attention"]}, "options.sites"),
+        ({"method": "diff_quickfix", "sites": "all"}, "options.sites"),
+    ],
+)
+def test_options_that_a_method_ignores_are_rejected(options: dict[str, object], field: str) -> None:
+    assert validation_errors(options=options) == [(field, "method_option")]
+
+
+def test_methods_accept_the_options_that_they_use() -> None:
+    assert request(options={"method": "uce", "sites": "all"}).options.sites == "all"
+    assert request(options={"method": "diff_quickfix", "sites": [0, 1]}).options.layers == [0, 1]
+
+
+def test_options_of_earlier_versions_are_read() -> None:
+    assert EditOptions.model_validate_json('{"preset": "paper", "sites": "auto"}').method == "diff_quickfix"
+    assert request(options={"preset": "default", "pins": ["an owl"]}) == request(options={"pins": ["an owl"]})

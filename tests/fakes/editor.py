@@ -149,7 +149,7 @@ def _overlay(context: JobContext) -> Overlay:
 def _report(context: JobContext) -> AuditReport:
     """Return a minimal valid report."""
     solve = SolveRecord(
-        preset="default",
+        method="default",
         component="text_encoder",
         tensor="x",
         layer=0,

@@ -55,7 +55,7 @@ def _removal(concept: str) -> RemovalRecord:
 
 def _solve() -> SolveRecord:
     return SolveRecord(
-        preset="default",
+        method="default",
         component="text_encoder",
         tensor="x",
         layer=0,

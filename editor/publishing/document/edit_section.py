@@ -54,7 +54,7 @@ def edit_blocks(report: AuditReport, figures: FigureIndex) -> Iterator[Block]:
 def solve_table(solve: SolveRecord) -> Block:
     """Show how the update of one tensor was computed."""
     rows: dict[str, str] = {
-        "Method": solve.preset,
+        "Method": solve.method,
         "Site": f"{site_label(solve)}{f' ({solve.layer_choice})' if solve.layer_choice else ''}",
         "Change relative to the tensor (Frobenius norm)": report_text.percent(solve.relative_change),
         "Rank": f"{solve.rank} (from {solve.columns} key columns)",

@@ -172,7 +172,8 @@ def test_digest_of_an_entry_ignores_fields_that_came_later_unless_they_are_used(
     """The digests of ledgers that exist must not change with a new version."""
     plain, excluding = (LedgerEntry(removal=Removal(concept="fox", exclude_prompts=texts)) for texts in ([], ["a fox"]))
     old = {name: value for name, value in plain.removal.model_dump(mode="json").items() if name != "exclude_prompts"}
-    content = json.dumps([old, plain.options.model_dump(mode="json")], sort_keys=True, separators=(",", ":"))
+    options = plain.options.model_dump(mode="json", exclude={"method"}) | {"preset": "default"}
+    content = json.dumps([old, options], sort_keys=True, separators=(",", ":"))
     assert plain.digest == hashlib.sha256(content.encode()).hexdigest() != excluding.digest
 
 
@@ -184,10 +185,10 @@ def test_ambiguous_name_is_rejected_but_a_digest_is_accepted(folder: LedgerFolde
     assert ledger.revoke([both[0].digest[:10]]).active == (both[1],)
 
 
-def test_paper_preset_is_rejected(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
-    with pytest.raises(LedgerError, match="paper"):
+def test_published_methods_are_rejected(folder: LedgerFolder, checkpoint: Checkpoint) -> None:
+    with pytest.raises(LedgerError, match="uce"):
         folder.read_for(checkpoint).add(
-            [LedgerEntry(removal=Removal(concept="fox"), options=EditOptions(preset="paper"))]
+            [LedgerEntry(removal=Removal(concept="fox"), options=EditOptions(method="uce"))]
         )
 
 

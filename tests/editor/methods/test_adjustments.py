@@ -13,7 +13,7 @@ from editor.methods.adjustments import (
     merge_adjustments,
 )
 from editor.methods.config import MethodConfig
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.methods.name_coverage import remaining_shares
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Phrase, WeightedPhrase

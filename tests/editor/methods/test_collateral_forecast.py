@@ -9,7 +9,8 @@ from editor.checkpoints import TextEncoder
 from editor.emoji.profile import PROFILE
 from editor.methods import collateral_forecast
 from editor.methods.collateral_forecast import drop_probability, forecast_collateral
-from editor.methods.default import TensorEdit, edit_encoder
+from editor.methods.encoder_edit import edit_encoder
+from editor.methods.tensor_edits import TensorEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import retained_positions
 from editor.solver.normal_equations import NormalEquations

@@ -8,7 +8,8 @@ from editor.checkpoints import TextEncoder
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import SolveError
 from editor.methods.config import MethodConfig
-from editor.methods.default import TensorEdit, edit_encoder
+from editor.methods.encoder_edit import edit_encoder
+from editor.methods.tensor_edits import TensorEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 
@@ -93,10 +94,10 @@ def test_aliases_are_removed_with_the_concept(
     assert mean_change(model, builder, with_it, ["a vixen"]) > 2 * mean_change(model, builder, without, ["a vixen"])
 
 
-def test_paper_preset_neither_preserves_nor_protects(
+def test_diff_quickfix_neither_preserves_nor_protects(
     source: TextEncoder, builder: PromptBuilder, model: LazyCLIPTextModel
 ) -> None:
-    (done,) = edit_encoder(source, builder, [FOX], MethodConfig("paper"))
+    (done,) = edit_encoder(source, builder, [FOX], MethodConfig("diff_quickfix"))
     update, record = done.update, done.record
     delta = update.up @ update.down
     assert record.ridge == 0.01

@@ -6,8 +6,8 @@ import torch
 from api_schemas.edits import EditOptions
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.errors import SiteError
-from editor.methods.default import SharedEdit
 from editor.methods.denoiser_edit import edit_denoiser
+from editor.methods.tensor_edits import SharedEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.sites.registry import denoiser_sites
 from editor.sites.stream_site import StreamSite

@@ -7,7 +7,7 @@ from editor import emoji
 from editor.checkpoints import TextEncoder
 from editor.jobs.model import open_model
 from editor.methods import name_coverage
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.methods.name_coverage import COVERAGE_PROMPTS, COVERAGE_TOLERANCE, covered_names, remaining_shares
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName

@@ -6,7 +6,8 @@ import torch
 from editor.checkpoints import TextEncoder
 from editor.methods import layer_edit
 from editor.methods.config import DEFAULT_METHOD
-from editor.methods.default import build_normal_equations, edit_encoder, search_preservation
+from editor.methods.default import build_normal_equations, search_preservation
+from editor.methods.encoder_edit import edit_encoder
 from editor.methods.layer_edit import LayerEdit, canonical_order
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.sites.key_value_pairs import Site

@@ -197,7 +197,7 @@ def report(model_dir: Path) -> AuditReport:
         ],
         solves=[
             SolveRecord(
-                preset="default",
+                method="default",
                 component="text_encoder",
                 tensor=f"text_model.{TENSOR}",
                 layer=0,

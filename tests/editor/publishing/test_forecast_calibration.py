@@ -7,7 +7,7 @@ from api_schemas.report import AuditReport, Validation
 from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.judging.gates import GateEvidence, make_check
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builders
 from editor.publishing.charts import make_charts
 from editor.publishing.forecast_calibration import calibrate, forecast_drops, measured_drops

@@ -198,7 +198,7 @@ def test_repeated_request_creates_one_fleet(client: TestClient, settle: Callable
         ({"selector": {"models": ["a1"]}}, "selector.models[0]", "model_not_admitted"),
         ({"selector": {"encoder": "x"}}, "selector.encoder", "string_pattern_mismatch"),
         ({"removals": [{"concept": "fox"}, {"concept": "fox"}]}, "removals", "duplicate"),
-        ({"options": {"preset": "paper"}}, "options", "ledger_options"),
+        ({"options": {"method": "uce"}}, "options", "ledger_options"),
     ],
 )
 @pytest.mark.usefixtures("models")

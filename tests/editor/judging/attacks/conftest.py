@@ -11,7 +11,7 @@ from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import ImageCache
 from editor.judging.attacks import AttackContext, ModelVariant, make_edited_variant
 from editor.judging.judge import open_judge
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 
 FOX = ResolvedRemoval(

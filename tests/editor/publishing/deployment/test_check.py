@@ -21,7 +21,7 @@ from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import CheckpointError, PublishingError
 from editor.generation.pipelines import load_pipeline
-from editor.methods.default import edit_encoder
+from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, ResolvedRemoval, open_prompt_builder
 from editor.publishing.apply import apply_delta
 from editor.publishing.delta import tensor_record, write_delta

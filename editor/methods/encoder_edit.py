@@ -1,0 +1,69 @@
+"""Remove concepts from a text encoder: one closed-form solve for each edited layer."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from editor.checkpoints import OUT_PROJ, TextEncoder
+from editor.checkpoints.tensor_update import make_tensor_update
+from editor.io.progress import track
+from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
+from editor.methods.config import DEFAULT_METHOD, MethodConfig
+from editor.methods.layer_edit import LayerEdit
+from editor.methods.prepare_removals import prepare_removals
+from editor.methods.registry import SOLVERS
+from editor.methods.solution import Solution
+from editor.methods.tensor_edits import TensorEdit, make_record
+from editor.prompts import PromptBuilder, ResolvedRemoval
+from editor.sites.key_value_pairs import Site
+from editor.sites.lazy_clip import LazyCLIPTextModel
+from editor.solver.tensor_cache import NULL_CACHE, TensorCache
+
+
+def edit_encoder(
+    source: TextEncoder,
+    builder: PromptBuilder,
+    removals: Sequence[ResolvedRemoval],
+    method: MethodConfig = DEFAULT_METHOD,
+    cache: TensorCache = NULL_CACHE,
+    report_on: Sequence[ResolvedRemoval] = (),
+    adjustments: SolveAdjustments = NO_ADJUSTMENTS,
+) -> list[TensorEdit]:
+    """Remove all ``removals`` from one text encoder together; their order does not matter.
+
+    Args:
+        source: the text encoder, opened lazily.
+        builder: builds its prompts.
+        removals: the concepts to remove.
+        method: the settings.
+        cache: stores statistics between the solves of a ledger.
+        report_on: removals whose feasibility is reported; if empty, a sample.
+        adjustments: what a closed loop strengthens or weakens.
+
+    Returns:
+        An exact low-rank update for each edited layer.
+
+    Raises:
+        ConceptError: a prompt does not fit the context.
+        SolveError: the pinned prompts leave no direction to edit.
+    """
+    source.prefetch_tensors()
+    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
+    composed, reported = prepare_removals(removals, report_on, builder, adjustments)
+    updates: dict[int, Tensor] = {}
+    edits = []
+    for layer in track(layers):
+        site = Site(model, model.with_updates(updates), layer)
+        edit = LayerEdit(site, builder, composed, method, cache, reported, adjustments)
+        solution = SOLVERS[method.name](edit)
+        if len(layers) > 1:
+            updates[layer] = solution.up @ solution.down
+        edits.append(make_tensor_edit(site, edit, solution))
+    return edits
+
+
+def make_tensor_edit(site: Site, edit: LayerEdit, solution: Solution) -> TensorEdit:
+    """Return the update of the site's tensor, and its record."""
+    source, name = site.base.source, OUT_PROJ.format(layer=site.layer)
+    update = make_tensor_update(source, name, solution.up, solution.down, site.base.stored_out_proj_weight(site.layer))
+    return TensorEdit(update, make_record(edit, solution, [update]).model_copy(update={"layer": site.layer}))
