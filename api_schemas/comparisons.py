@@ -6,18 +6,15 @@ from pydantic import Field
 
 from api_schemas.base import ReportModel
 from api_schemas.judging import GroupName
+from api_schemas.packed_images import PackedImage
 
 COMPARISON_FILE, COMPARISON_IMAGES = "comparison.json", "comparison.zip"
 """Names of the published files: the index, and the images, which are stored in the ZIP file without compression."""
 
 
-class ComparedImage(ReportModel):
+class ComparedImage(PackedImage):
     """An image in `comparison.zip`, and what the judge recognised in it."""
 
-    name: str = Field(description="Name in the ZIP file.", examples=["0003-before.webp"])
-    offset: int = Field(description="Position of the image's first byte in the ZIP file.")
-    size: int = Field(description="Bytes.")
-    sha256: str
     recognised: str = Field(description="The name that the judge recognised.")
     score: float = Field(description="Cosine similarity of the image and what is expected, by the judge.")
 

@@ -15,12 +15,15 @@ from editor.features.activations.noised_source import NoisedImages, encode_image
 from editor.features.activations.recorder import record, store_folder
 from editor.features.activations.store import ActivationStore, Labels
 from editor.features.blocks import feature_modules
+from editor.features.browser.feature_pack import FeaturePlace, pack_features
+from editor.features.browser.latent_cards import BrowserInput
 from editor.features.diffc import train_diffc
 from editor.features.diffc.model import DiffcConfig
 from editor.features.diffc.training import LabelledMaps
 from editor.features.linear_probe import LinearProbe, class_indices, fit_probe
 from editor.features.sae import SaeConfig
 from editor.features.sae.metrics import reconstruction_metrics
+from editor.features.sae.model import SparseAutoencoder
 from editor.features.sae.training import train_sae
 from editor.generation.config import Image, ImageSpec, Sampler
 from editor.generation.sampling import ImageCache
@@ -268,6 +271,8 @@ class CalibrationRun:
         _, held_out = self.split(kind, known[kind])
         sae.save(folder, {"module": self.modules[kind], "timestep": timestep, "config": config.model_dump()})
         write_directions(folder, list(probes.values()))
+        place = FeaturePlace(kind, self.modules[kind], timestep)
+        pack_features(self.browser_input(kind, sae), place, latents, self.options.seed).write(folder)
         return AutoencoderRecord(
             kind=kind,
             module=self.modules[kind],
@@ -275,6 +280,19 @@ class CalibrationRun:
             latents=latents,
             unexplained_variance=reconstruction_metrics(sae, positions(store, held_out)).fvu,
             probe_accuracy=probes[kind].accuracy(pooled[held_out], self.labels(kind, held_out)),
+        )
+
+    def browser_input(self, kind: ConceptKind, sae: SparseAutoencoder) -> BrowserInput:
+        """Return an autoencoder with the reference images and what their prompts name."""
+        maps = self.store(kind).maps()
+        return BrowserInput(
+            sae=sae,
+            title=self.modules[kind],
+            card={},
+            images=[reference.image for reference in self.references],
+            maps=lambda items: maps[items.start : items.stop].permute(0, 2, 3, 1),
+            grid=self.store(kind).manifest.grid,
+            labels={each: [reference.label(each) for reference in self.references] for each in KINDS},
         )
 
     def train_classifier(self, kind: ConceptKind, known: Sequence[str]) -> ClassifierRecord:

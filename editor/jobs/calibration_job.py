@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from api_schemas.calibrations import CalibrationTask
+from api_schemas.features import FEATURE_IMAGES, FEATURES_FILE
 from api_schemas.jobs import InstrumentFigures
 from api_schemas.plans import PlanEstimate
 from editor.generation.warm_pipelines import WarmPipelines
@@ -122,8 +123,12 @@ def figures(calibration: Calibration) -> list[InstrumentFigures]:
 
 
 def list_files(calibration: Calibration, folder: Path) -> tuple[ArtifactFile, ...]:
-    """Return the files that feature scores read and the card, the record last. Recordings and checkpoints are left out."""
-    names = [f"{sae.folder}/{name}" for sae in calibration.autoencoders for name in SAE_FILES]
+    """Return the files that feature scores read, the features of each autoencoder and the card, the record last.
+
+    Recordings and checkpoints are left out.
+    """
+    published = *SAE_FILES, FEATURE_IMAGES, FEATURES_FILE
+    names = [f"{sae.folder}/{name}" for sae in calibration.autoencoders for name in published]
     names += [f"{classifier.folder}/{name}" for classifier in calibration.classifiers for name in DIFFC_FILES]
     return tuple(
         ArtifactFile(name, folder / name, MEDIA_TYPES[Path(name).suffix], KIND)

@@ -1,20 +1,17 @@
 """Pack images of a validation for comparison: before and after the edit, with the judge's scores.
 
-Images are WebP with sides of at most `MAX_SIDE`, in a ZIP file without compression: a service can send each by its range.
+Images are WebP with sides of at most `MAX_SIDE`.
 """
 
-import hashlib
-import io
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
 import numpy as np
-from PIL import Image as Pillow
 
 from api_schemas.comparisons import ComparedImage, Comparison, ImageComparison
 from editor.generation.config import Image, ImageSpec
+from editor.io.image_pack import ImagePack, encode_webp
 from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.judge import Judge
 from editor.judging.prompt_groups import PromptGroup
@@ -22,15 +19,8 @@ from editor.judging.prompt_scores import GeneratedImages
 
 MAX_SIDE = 512
 """Pixels of the longer side; larger images are scaled down."""
-MAX_LOSSLESS_SIDE = 128
-"""Images up to this side are stored without loss."""
-QUALITY = 88
-LOSSLESS_EFFORT, LOSSLESS_METHOD = 25, 2
-"""Files 5% larger than with the encoder's greatest effort, in an eighth of the time."""
 MAX_PACK_BYTES = 16_000_000
 """Limit of the packed images: about 200 pairs of 512 x 512 pixels."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The time of every entry, so that the same images give the same bytes."""
 
 
 @dataclass(frozen=True)
@@ -48,14 +38,14 @@ class Candidate:
 class PackWriter:
     """Writes images into a ZIP file until it is full."""
 
-    buffer: io.BytesIO = field(default_factory=io.BytesIO)
+    pack: ImagePack = field(default_factory=ImagePack)
     pairs: list[ImageComparison] = field(default_factory=list)
     omitted: int = 0
 
     def add(self, pair: Candidate, before: Image, after: Image) -> None:
         """Add a pair of images if there is room for it."""
-        contents = encode_webp(before), encode_webp(after)
-        if self.buffer.tell() + sum(map(len, contents)) > MAX_PACK_BYTES:
+        contents = encode_webp(before, MAX_SIDE), encode_webp(after, MAX_SIDE)
+        if self.pack.size + sum(map(len, contents)) > MAX_PACK_BYTES:
             self.omitted += 1
             return
         self.pairs.append(
@@ -72,20 +62,8 @@ class PackWriter:
         )
 
     def _store(self, side: str, content: bytes, recognised: str, score: float) -> ComparedImage:
-        name = f"{len(self.pairs):04d}-{side}.webp"
-        with zipfile.ZipFile(self.buffer, "a", zipfile.ZIP_STORED) as archive:
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
-            start = archive.getinfo(name).header_offset
-        offset = start + len(name) + 30  # the length of a local header without extra fields
-        digest = hashlib.sha256(content).hexdigest()
-        return ComparedImage(
-            name=name,
-            offset=offset,
-            size=len(content),
-            sha256=digest,
-            recognised=recognised,
-            score=round(score, 4),
-        )
+        packed = self.pack.add(f"{len(self.pairs):04d}-{side}.webp", content)
+        return ComparedImage(**packed.model_dump(), recognised=recognised, score=round(score, 4))
 
 
 def pack_images(
@@ -99,7 +77,7 @@ def pack_images(
             writer.add(pair, generated.before[pair.spec], generated.after[pair.spec])
     order = {(group.name, group.removal): number for number, group in reversed(list(enumerate(groups)))}
     pairs = sorted(writer.pairs, key=lambda pair: order[pair.group, pair.removal])
-    return ComparisonPack(index=Comparison(pairs=pairs, omitted=writer.omitted), images=writer.buffer.getvalue())
+    return ComparisonPack(index=Comparison(pairs=pairs, omitted=writer.omitted), images=writer.pack.finish())
 
 
 def find_candidates(
@@ -123,15 +101,3 @@ def find_candidates(
             (first[row], second[row]),
             (float(before[row, own].max()), float(after[row, own].max())),
         )
-
-
-def encode_webp(image: Image) -> bytes:
-    """Return an image as WebP, scaled down to `MAX_SIDE`; small ones without loss."""
-    picture = Pillow.fromarray(image)
-    picture.thumbnail((MAX_SIDE, MAX_SIDE))
-    buffer = io.BytesIO()
-    if max(picture.size) <= MAX_LOSSLESS_SIDE:
-        picture.save(buffer, "WEBP", lossless=True, quality=LOSSLESS_EFFORT, method=LOSSLESS_METHOD)
-    else:
-        picture.save(buffer, "WEBP", quality=QUALITY)
-    return buffer.getvalue()

@@ -4,7 +4,7 @@ The strongest images alone are misleading: almost every latent looks interpretab
 arXiv 2104.07143).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +24,8 @@ LABELLED_IMAGES = 10
 HISTOGRAM_BINS = 20
 SCALE_QUANTILE = 0.999
 """Quantile of all positive activations at which the color scale of a page ends."""
-BATCH_IMAGES = 64
-"""Images encoded at once."""
+BATCH_ACTIVATIONS = 2**25
+"""Activations in memory at once while images are encoded."""
 
 
 @dataclass(frozen=True)
@@ -66,19 +66,34 @@ class BrowserInput:
     labels: dict[str, list[str]]
     texts: TextEmbeddings | None = None
 
+    def caption(self, item: int) -> str:
+        """Return the labels of an image."""
+        return ", ".join(values[item] for values in self.labels.values())
+
 
 @dataclass(frozen=True)
-class LatentCard:
-    """One card of the page. Images are item indices, ranked by their maximum activation over positions."""
+class ChosenImages:
+    """The images of a latent, as item indices ranked by their maximum activation over positions."""
+
+    top: list[int]
+    quantiles: list[int]
+    random: list[int]
+
+    @property
+    def groups(self) -> tuple[list[int], list[int], list[int]]:
+        """The strongest images, those at quantiles, and the random ones."""
+        return self.top, self.quantiles, self.random
+
+
+@dataclass(frozen=True)
+class LatentCard(ChosenImages):
+    """One card of the page."""
 
     latent: int
     density: float
     """Share of positions at which the latent is active."""
     images: float
     """Share of images in which the latent is active at any position."""
-    top: list[int]
-    quantiles: list[int]
-    random: list[int]
     histogram: list[int]
     """Histogram of its positive activations up to the end of the color scale."""
     labels: dict[str, tuple[str, float]]
@@ -111,17 +126,13 @@ def build_contents(source: BrowserInput, seed: int = 0) -> BrowserContents:
     generator = torch.Generator().manual_seed(seed)
     latents = []
     for latent in range(source.sae.latents):
-        strength = strengths[:, latent]
-        order = strength.argsort(descending=True, stable=True)
-        order = order[strength[order] > 0]
+        order = rank_images(strengths[:, latent])
         latents.append(
             LatentCard(
+                **vars(choose_images(order, generator)),
                 latent=latent,
                 density=float((activations[:, :, latent] > 0).double().mean()),
-                images=len(order) / len(strength),
-                top=order[:TOP_IMAGES].tolist(),
-                quantiles=quantile_images(order),
-                random=order[torch.randperm(len(order), generator=generator)[:RANDOM_IMAGES]].tolist(),
+                images=len(order) / len(strengths),
                 histogram=activation_histogram(activations[:, :, latent].float(), scale),
                 labels={kind: dominant[latent] for kind, dominant in labels.items() if len(order) >= LABELLED_IMAGES},
                 words=words[latent] if words and len(order) else [],
@@ -132,13 +143,32 @@ def build_contents(source: BrowserInput, seed: int = 0) -> BrowserContents:
 
 def encode_images(source: BrowserInput) -> Tensor:
     """Encode all images as ``(items, positions, latents)`` float16."""
+    return torch.cat([codes.half() for _, codes in encode_batches(source)])
+
+
+def encode_batches(source: BrowserInput) -> Iterator[tuple[range, Tensor]]:
+    """Yield the indices of some images with their ``(items, positions, latents)`` activations, until all were encoded."""
     height, width = source.grid
-    parts = []
-    for start in range(0, len(source.images), BATCH_IMAGES):
-        maps = source.maps(range(start, min(start + BATCH_IMAGES, len(source.images))))
-        codes = source.sae.encode(maps.flatten(0, 2))
-        parts.append(codes.half().view(len(maps), height * width, -1))
-    return torch.cat(parts)
+    size = max(1, BATCH_ACTIVATIONS // (height * width * source.sae.latents))
+    for start in range(0, len(source.images), size):
+        items = range(start, min(start + size, len(source.images)))
+        codes = source.sae.encode(source.maps(items).flatten(0, 2))
+        yield items, codes.view(len(items), height * width, -1)
+
+
+def rank_images(strength: Tensor) -> Tensor:
+    """Return the items in which a latent is active, strongest first, from its ``(items,)`` maximum activations."""
+    order = strength.argsort(descending=True, stable=True)
+    return order[strength[order] > 0]
+
+
+def choose_images(order: Tensor, generator: torch.Generator) -> ChosenImages:
+    """Choose the images of a latent from its ranked items."""
+    return ChosenImages(
+        top=order[:TOP_IMAGES].tolist(),
+        quantiles=quantile_images(order),
+        random=order[torch.randperm(len(order), generator=generator)[:RANDOM_IMAGES]].tolist(),
+    )
 
 
 def color_scale_maximum(activations: Tensor) -> float:

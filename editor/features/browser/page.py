@@ -42,7 +42,7 @@ def render_page(source: BrowserInput, contents: BrowserContents) -> str:
 
 def card_images(card: LatentCard) -> list[int]:
     """List the images of a card."""
-    return [*card.top, *card.quantiles, *card.random]
+    return [item for group in card.groups for item in group]
 
 
 def page_data(source: BrowserInput, contents: BrowserContents, used: list[int]) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def page_data(source: BrowserInput, contents: BrowserContents, used: list[int]) 
         "scale": contents.scale,
         "dead": len(contents.latents) - len(live),
         "density": {"counts": counts, "edges": edges},
-        "captions": [caption(source.labels, item) for item in used],
+        "captions": [source.caption(item) for item in used],
         "latents": [card_data(card, sheet_index, contents) for card in live],
         "words": source.texts.words if source.texts else [],
         "nearness": encode_similarity(contents, live),
@@ -74,7 +74,7 @@ def card_data(card: LatentCard, sheet_index: dict[int, int], contents: BrowserCo
         "id": card.latent,
         "density": card.density,
         "images": card.images,
-        "groups": [[sheet_index[item] for item in group] for group in (card.top, card.quantiles, card.random)],
+        "groups": [[sheet_index[item] for item in group] for group in card.groups],
         "strengths": [round(value, 3) for value in strengths.tolist()],
         "heat": base64.b64encode(heatmap_bytes(heat)).decode(),
         "histogram": card.histogram,
@@ -95,11 +95,6 @@ def encode_similarity(contents: BrowserContents, live: list[LatentCard]) -> str:
         return ""
     values = (contents.similarity[[card.latent for card in live]].clamp(-1, 1) * 127 + 128).round().to(torch.uint8)
     return base64.b64encode(values.numpy().tobytes()).decode()
-
-
-def caption(labels: dict[str, list[str]], item: int) -> str:
-    """Return the labels of an image as its caption."""
-    return ", ".join(values[item] for values in labels.values())
 
 
 def sheet_columns(count: int) -> int:

@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from api_schemas.features import FEATURE_IMAGES, FEATURES_FILE, FeatureIndex
 from editor.emoji.profile import PROFILE
 from editor.errors import FeatureError
 from editor.features.blocks import feature_modules
 from editor.generation.config import Image, Sampler
 from editor.generation.sampling import ImageCache
 from editor.jobs.calibration import CalibrationOptions, CalibrationRun
+from editor.jobs.calibration_job import list_files
 from editor.judging.feature_scores.calibration import CALIBRATION_FILE, load_instruments, read_calibration
 from editor.prompts import PromptBuilder
 from tests.fakes.pipelines import clip_tokenizer, shared_pipeline
@@ -91,6 +93,21 @@ def test_probe_directions_separate_the_training_images(folder: Path) -> None:
     )
     predicted = [list(dict.fromkeys(names))[i] for i in logits.argmax(1).tolist()]
     assert np.mean([a == b for a, b in zip(predicted, names, strict=True)]) > 3 / 14, "far above chance"
+
+
+def test_features_are_published_with_the_images_they_respond_to(folder: Path) -> None:
+    calibration = read_calibration(folder / "calibration")
+    names = [file.name for file in list_files(calibration, folder / "calibration")]
+    for record in calibration.autoencoders:
+        home = folder / "calibration" / record.folder
+        index = FeatureIndex.model_validate_json((home / FEATURES_FILE).read_bytes())
+        assert (index.kind, index.module, index.image_count) == (record.kind, record.module, 56)
+        read = {(name, feature.latent) for feature in index.features for name in feature.concepts}
+        alive = {feature.latent for feature in index.features}
+        assert read == {
+            (name, latent) for name, latents in record.latents.items() for latent in latents if latent in alive
+        }
+        assert {f"{record.folder}/{FEATURES_FILE}", f"{record.folder}/{FEATURE_IMAGES}"} <= set(names)
 
 
 def test_finished_calibration_is_not_repeated(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
