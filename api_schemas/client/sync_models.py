@@ -18,6 +18,7 @@ from api_schemas.client.transport import (
     raise_unless_succeeded,
 )
 from api_schemas.events import Event
+from api_schemas.features import Autoencoder, Feature, FeatureKind
 from api_schemas.jobs import Artifact, Edit, Model, Page
 from api_schemas.ledgers import LedgerRebase, ModelLedger, Revision
 from api_schemas.registrations import ModelRegistration, ModelUpdate
@@ -112,6 +113,23 @@ class Models:
         path = f"/v1/calibrations/{calibration_id}/artifacts"
         files = self._client.request(Page[Artifact], "GET", path)
         return [self._client.download(artifact, folder) for artifact in files.data]
+
+    def autoencoders(self, model_id: str) -> Iterator[Autoencoder]:
+        """Iterate over the autoencoders of a model's latest calibration."""
+        for autoencoder in self._client.paginate(Page[Autoencoder], f"/v1/models/{model_id}/autoencoders", {}):
+            yield autoencoder
+
+    def features(self, model_id: str, kind: FeatureKind, **filters: Any) -> Iterator[Feature]:
+        """Iterate over the features of an autoencoder. Filters: search; order: latent, purest or frequent."""
+        path = f"/v1/models/{model_id}/autoencoders/{kind}/features"
+        for feature in self._client.paginate(Page[Feature], path, filters):
+            yield feature
+
+    def feature_image(self, model_id: str, kind: FeatureKind, name: str) -> bytes:
+        """Return an image of a feature as WebP, such as `feature.top.names[0]`, or its heat maps as PNG."""
+        response = self._client.send("GET", f"/v1/models/{model_id}/autoencoders/{kind}/images/{name}")
+        raise_for_problem(response)
+        return response.content
 
     def _ask(self, method: str, path: str, **options: Any) -> "CalibrationJob":
         return self._bound(self._client.request(CalibrationJob, method, path, **options))

@@ -14,6 +14,7 @@ from api_schemas.comparisons import ComparedImage, Comparison, ImageComparison
 from api_schemas.conflicts import Conflict, Party
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.events import Event
+from api_schemas.features import Autoencoder, Feature, FeatureImages, FeatureLabel
 from api_schemas.jobs import (
     Artifact,
     Edit,
@@ -157,6 +158,33 @@ MODEL_CALIBRATION = ModelCalibration(
         )
     ],
 )
+FEATURE_IMAGES = FeatureImages(names=["0042.webp"], activations=[3.21], captions=["fox, noto"])
+FEATURE = Feature(
+    latent=17,
+    density=0.0123,
+    image_share=0.04,
+    labels=[FeatureLabel(kind="object", name="fox", share=0.9)],
+    concepts=["fox"],
+    top=FEATURE_IMAGES,
+    quantiles=FEATURE_IMAGES,
+    random=FEATURE_IMAGES,
+    heatmap="heat-17.png",
+)
+AUTOENCODER = Autoencoder(
+    model="emoji",
+    kind="object",
+    module="mid_block",
+    timestep=25,
+    latents=1024,
+    features=987,
+    active=16,
+    image_count=800,
+    known=187,
+    unexplained_variance=0.11,
+    probe_accuracy=0.94,
+    created_at=NOW,
+    features_url="/v1/models/emoji/autoencoders/object/features",
+)
 CONFLICT = Conflict(
     kind="replacement_removed",
     severity="error",
@@ -193,6 +221,10 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     MODEL_CALIBRATION,
     CalibrationRequest(objects=200, steps=30),
     CALIBRATION,
+    AUTOENCODER,
+    FEATURE,
+    FEATURE_IMAGES,
+    *FEATURE.labels,
     PREVIEW_REQUEST,
     PREVIEW,
     *FLEET_EXAMPLES,

@@ -4,6 +4,7 @@ import threading
 from dataclasses import dataclass, field
 
 from service.core.digest_cache import DigestCache
+from service.core.feature_index import FeatureIndexReader
 from service.core.overlay_reader import OverlayReader
 from service.core.token_limits import TokenLimitValidator
 from service.settings import ServiceSettings
@@ -24,6 +25,7 @@ class AppState:
     token_limits: TokenLimitValidator
     overlays: OverlayReader
     digests: DigestCache
+    feature_indexes: FeatureIndexReader
     clock: Clock = utc_now
     shutting_down: threading.Event = field(default_factory=threading.Event)
 
@@ -33,4 +35,5 @@ class AppState:
         registry, blobs = settings.registry(), settings.blobs()
         digests = DigestCache()
         token_limits, overlays = TokenLimitValidator(registry), OverlayReader(blobs, digests)
-        return cls(settings, settings.database(), blobs, registry, token_limits, overlays, digests, clock=clock)
+        features = FeatureIndexReader(blobs)
+        return cls(settings, settings.database(), blobs, registry, token_limits, overlays, digests, features, clock)

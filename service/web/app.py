@@ -14,6 +14,7 @@ from service.web.routes import (
     case,
     cases,
     compare,
+    features,
     fleets,
     jobs,
     ledger,
@@ -38,6 +39,7 @@ PAGES = (
     compare,
     try_page,
     ledger,
+    features,
     sign_in,
     static,
 )

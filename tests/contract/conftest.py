@@ -14,10 +14,10 @@ from fastapi.testclient import TestClient
 from sqlalchemy.orm import Session
 
 from api_schemas.access import SCOPES
-from api_schemas.calibrations import CalibrationTask
 from api_schemas.cases import Case
 from api_schemas.comparisons import COMPARISON_FILE, COMPARISON_IMAGES, Comparison
 from api_schemas.edits import EditRequest, Removal
+from api_schemas.features import Feature
 from api_schemas.fleets import FleetRequest, FleetSelector, FleetTask
 from api_schemas.jobs import EditableEncoder, JobError
 from api_schemas.previews import PreviewTask
@@ -37,6 +37,7 @@ from service.store.orm import Fleet, Job, ModelRegistration
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.desk import CANARIES, ERASE, Desk
+from tests.fakes.features import record_calibration, store_features
 from tests.fakes.model import write_model
 
 SECRET = "quokka"
@@ -120,6 +121,8 @@ def _create_sample_data(sample: SampleService) -> None:
     request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)], ledger=True)
     files = [_store_artifact(app_state, name, f"{name} of {SECRET}") for name in FILES]
     files.append(_store_artifact(app_state, COMPARISON_FILE, _comparison().model_dump_json()))
+    feature = next(one for one in EXAMPLE_MODELS if isinstance(one, Feature))
+    shared_files = store_features(app_state, [feature], {"delta.safetensors": b"an image with the name of a file"})
     sealed = WebhookSigner.new().sealed_columns(app_state.settings.secret_box())
     with app_state.database.write() as session:
         wishes = {"url": "http://receiver.test", "events": ["edit.succeeded"], "description": ""}
@@ -132,12 +135,7 @@ def _create_sample_data(sample: SampleService) -> None:
         assert claims.succeed(session, claim, files, "0" * 64, "passed", now=now)
         ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
         (delivery,) = webhooks.list_deliveries(session, endpoint.id, after=None, limit=1)
-        calibration = jobs.create(
-            session, NewJob(CalibrationTask(model="tiny"), "key", tenant="one", kind="calibration"), now=now
-        )
-        claim = claims.claim(session, calibration.id, owner="w", lease=timedelta(seconds=30), now=now)
-        assert claim
-        assert claims.succeed(session, claim, files[:1], "0" * 64, None, now=now)
+        calibration_id = record_calibration(session, app_state, [files[0], *shared_files], "one", now)
         preview_id = _create_preview(session, job.id, files[0], now)
         row = session.get_one(ModelRegistration, "tiny")
         encoder = EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest="e" * 64)
@@ -150,7 +148,7 @@ def _create_sample_data(sample: SampleService) -> None:
         "queue_name": "edits",
         "job_id": failed.id,
         "fleet_id": fleet.id,
-        "calibration_id": calibration.id,
+        "calibration_id": calibration_id,
         "preview_id": preview_id,
         "edit_id": job.id,
         "batch_id": batch.id,
@@ -158,6 +156,8 @@ def _create_sample_data(sample: SampleService) -> None:
         "delivery_id": delivery.id,
         "name": "delta.safetensors",
         "format": "json",
+        "kind": "object",
+        "latent": str(feature.latent),
         "model_id": "tiny",
         "number": "1",
         "namespace": "expunge",
@@ -171,7 +171,7 @@ def _create_sample_data(sample: SampleService) -> None:
         batch.id,
         endpoint.id,
         delivery.id,
-        calibration.id,
+        calibration_id,
         preview_id,
         fleet.id,
         failed.id,

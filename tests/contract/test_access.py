@@ -71,6 +71,10 @@ OPEN_TO_ALL = {
     "/v1/reason_templates",
     "/v1/models",
     "/v1/models/{model_id}",
+    "/v1/models/{model_id}/autoencoders",
+    "/v1/models/{model_id}/autoencoders/{kind}/features",
+    "/v1/models/{model_id}/autoencoders/{kind}/features/{latent}",
+    "/v1/models/{model_id}/autoencoders/{kind}/images/{name}",
     "/v1/api_keys",
     "/v1/queues",
     "/v1/workers",
@@ -78,7 +82,7 @@ OPEN_TO_ALL = {
     "/v1/signing_keys",
     "/metrics",
 }
-"""What tenants share: base models, public keys, the contract itself."""
+"""What tenants share: base models with their features, public keys, the contract itself."""
 TENANT_KEY = tuple(scope for scope in SCOPES if not scope.startswith("service:"))
 """The scopes of somebody who does not operate the service."""
 

@@ -22,6 +22,7 @@ from api_schemas.comparisons import (
     ImageComparison,
 )
 from api_schemas.edits import EditRequest, Removal
+from api_schemas.features import Feature, FeatureImages, FeatureLabel
 from api_schemas.previews import PREVIEW_SIDES, PreviewTask, preview_image_name
 from service.core.app_state import AppState
 from service.settings import ServiceSettings
@@ -30,12 +31,17 @@ from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.web.app import create_site
+from tests.fakes.features import record_calibration, store_features
 from tests.fakes.model import write_model
 from tests.fakes.report import make_report
 
 HOSTILE = '"><script>alert(1)</script> fox'
 PROMPT = "a fox <img src=x onerror=alert(1)> in the snow"
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
+README_FIGURE = Image.open(Path(__file__).parents[2] / "docs" / "images" / "before-after.png").convert("RGB")
+BEFORE_ROWS, SIDE = (26, 308), 128
+"""Top of the rows of images before a removal, and the side of each image. Those after it are in the next row."""
+OBJECTS = ("fox", "owl", "guitar", "sailboat", "cactus", "frog", "lion face", "pizza", "rocket", "tiger face")
 
 
 @dataclass(frozen=True)
@@ -82,7 +88,36 @@ def _create_data(app_state: AppState, url: str) -> ResultsSite:
     with app_state.database.write() as session:
         preview_id = jobs.create(session, NewJob(task, "key", kind="preview"), now=now).id
         _finish(session, preview_id, images, now)
+    features = _store_features(app_state)
+    with app_state.database.write() as session:
+        record_calibration(session, app_state, features, "default", now)
     return ResultsSite(url, str(key), edit.job_id, preview_id, other.job_id)
+
+
+def _store_features(app_state: AppState) -> list[StoredArtifact]:
+    """Store 16 features that respond to the images of the README."""
+    images = {f"{row}-{column}.png": crop(row, column) for row in BEFORE_ROWS for column in range(len(OBJECTS))}
+    features = []
+    for number in range(16):
+        names = [f"{BEFORE_ROWS[(number + i // 5) % 2]}-{(number * 3 + i) % len(OBJECTS)}.png" for i in range(8)]
+        captions = [OBJECTS[int(name.split("-")[1][0])] for name in names]
+        shown = FeatureImages(names=names, activations=[round(4 - i * 0.4, 2) for i in range(8)], captions=captions)
+        label = FeatureLabel(kind="object", name=HOSTILE if number == 1 else captions[0], share=0.9 - number / 40)
+        images[f"heat-{number}.png"] = heatmaps(number)
+        features.append(
+            Feature(
+                latent=7 + 11 * number,
+                density=0.011,
+                image_share=0.05 + number / 100,
+                labels=[label],
+                concepts=[captions[0]] if number % 3 == 0 else [],
+                top=shown,
+                quantiles=shown,
+                random=shown,
+                heatmap=f"heat-{number}.png",
+            )
+        )
+    return store_features(app_state, features, images)
 
 
 @dataclass(frozen=True)
@@ -146,6 +181,22 @@ def _store(app_state: AppState, name: str, kind: str, media_type: str, content: 
     return StoredArtifact(name, kind, media_type, blob.size, blob.sha256)
 
 
+def crop(row: int, column: int) -> bytes:
+    """Return an image of the README's figure as PNG."""
+    left = column * SIDE
+    return encode_png(README_FIGURE.crop((left, row, left + SIDE, row + SIDE)))
+
+
+def heatmaps(number: int) -> bytes:
+    """Return the heat maps of a feature: three rows of eight maps with 8 x 8 positions."""
+    image = Image.new("RGBA", (64, 24), (255, 48, 0, 0))
+    for i in range(24):
+        left, top = 8 * (i % 8), 8 * (i // 8)
+        for x, y in ((3, 2), (4, 2), (3, 3), (4, 3), (2 + number % 4, 4)):
+            image.putpixel((left + x, top + y), (255, 48, 0, 200 - 20 * (i % 8)))
+    return encode_png(image)
+
+
 def picture(number: int, size: tuple[int, int] = (256, 256)) -> bytes:
     """Return a PNG that differs by number."""
     colours = ("#d9733f", "#4f6bd8", "#c98a2b", "#2f9e77", "#8b5cc7")
@@ -154,6 +205,10 @@ def picture(number: int, size: tuple[int, int] = (256, 256)) -> bytes:
     width, height = size
     draw.ellipse((width * 0.2, height * 0.2, width * 0.8, height * 0.8), fill=colours[number % len(colours)])
     draw.rectangle((width * 0.4, height * (0.3 + 0.05 * (number % 5)), width * 0.6, height * 0.7), fill="#1d2433")
+    return encode_png(image)
+
+
+def encode_png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

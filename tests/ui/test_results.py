@@ -18,6 +18,9 @@ PATHS = {
     "report-list": "/report",
     "try": "/try/{other_edit_id}",
     "try-preview": "/try/{edit_id}/{preview_id}",
+    "features": "/features",
+    "feature-list": "/features/tiny/object",
+    "feature": "/features/tiny/object/18",
     "ledgers": "/ledger",
     "ledger": "/ledger/tiny",
     "ledger-revoke": "/ledger/tiny?revoke={edit_id}",
@@ -74,6 +77,7 @@ def test_names_and_prompts_are_text(open_page: OpenPage) -> None:
     assert HOSTILE in open_page("report").locator("h1").inner_text()
     assert PROMPT in open_page("try-preview").locator("#preview-title").inner_text()
     assert HOSTILE in open_page("ledger").locator(".timeline").inner_text()
+    assert HOSTILE in open_page("feature").locator(".figures").inner_text()
 
 
 def test_images_are_shown_without_javascript(open_page: OpenPage) -> None:
@@ -116,6 +120,33 @@ def test_pairs_are_side_by_side_without_javascript(open_page: OpenPage, site: Re
     image = page.request.get(f"{site.url}{link.get_attribute('href')}")
     assert (image.status, image.headers["content-type"]) == (200, "image/webp")
     assert link.get_attribute("download") == "0000-before.webp"
+
+
+def test_features_are_searched_and_the_address_is_the_filter(open_page: OpenPage) -> None:
+    page = open_page("feature-list")
+    cards = page.locator(".feature-card")
+    assert cards.count() == 12
+    page.get_by_role("link", name="Next").click()
+    assert cards.count() == 4
+    page.get_by_label("Label or concept").fill("pizza")
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**search=pizza**")
+    page.get_by_text("with “pizza”").wait_for()
+    found = cards.all_inner_texts()
+    assert 0 < len(found) < 12
+    assert all("pizza" in text for text in found)
+    page.reload()
+    assert cards.all_inner_texts() == found
+
+
+def test_heatmaps_cover_their_images_and_can_be_hidden_without_javascript(open_page: OpenPage) -> None:
+    page = open_page("feature", java_script_enabled=False)
+    strip, heat = page.locator(".strip").first.bounding_box(), page.locator(".heatmap").first.bounding_box()
+    assert strip == heat
+    assert page.locator(".heatmap").count() == 3
+    page.get_by_label("Show where a feature is active").uncheck()
+    assert not page.locator(".heatmap").first.is_visible()
+    assert page.locator(".strip img").first.is_visible()
 
 
 def test_form_queues_a_preview_and_waits_for_it(open_page: OpenPage) -> None:

@@ -21,7 +21,6 @@ from api_schemas.features import (
     Feature,
     FeatureImages,
     FeatureIndex,
-    FeatureKind,
     FeatureLabel,
 )
 from api_schemas.packed_images import PackedImage
@@ -38,6 +37,7 @@ from editor.features.browser.latent_cards import (
 )
 from editor.io.atomic import write_bytes
 from editor.io.image_pack import ImagePack, encode_webp
+from editor.prompts.concepts import ConceptKind
 
 THUMBNAIL_SIDE = 160
 MAX_MAP_SIDE = 16
@@ -55,7 +55,7 @@ MAX_ALPHA = 0.8
 class FeaturePlace:
     """What an autoencoder is read for, and where."""
 
-    kind: FeatureKind
+    kind: ConceptKind
     module: str
     timestep: int
 

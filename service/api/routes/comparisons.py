@@ -1,7 +1,5 @@
 """Images of an edit's validation, before and after."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -10,7 +8,8 @@ from api_schemas.comparisons import Comparison
 from api_schemas.judging import GroupName
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
-from service.api.file_response import download_responses, file_response
+from service.api.file_response import download_responses
+from service.api.packed_images import packed_image_response
 from service.api.routes.edits import EditId, job_or_404
 from service.core.app_state import AppState
 from service.core.comparisons import Order, find_image, read_comparison
@@ -22,15 +21,6 @@ Group = Annotated[GroupName | None, Query(description="Only pairs of this group 
 PairOrder = Annotated[Order, Query(description="`changed`: the pairs that changed most first.")]
 ComparedName = Annotated[str, Path(description="Name of an image in the index.", examples=["0003-before.webp"])]
 IMAGE_CONTENT = {"image/webp": {"schema": {"type": "string", "format": "binary"}, "example": "RIFF…WEBP"}}
-
-
-@dataclass(frozen=True)
-class PackedFile:
-    """An image as a file."""
-
-    size: int
-    sha256: str
-    media_type: str = "image/webp"
 
 
 @router.get("", summary="List images before and after an edit")
@@ -62,8 +52,4 @@ def read_image(
 def compared_image(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:
     """Return the response for an image of the comparison. Raises `NotFound`."""
     archive, image = find_image(app_state, job, name)
-
-    def content(start: int, end: int) -> Iterator[bytes]:
-        return app_state.blobs.open(archive.sha256, image.offset + start, image.offset + end)
-
-    return file_response(content, PackedFile(image.size, image.sha256), request)
+    return packed_image_response(app_state, archive, image, "image/webp", request)

@@ -1,0 +1,72 @@
+"""The features of a model's autoencoders: a searchable list, and the images that each feature responds to."""
+
+from typing import Annotated
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.auth import ReadsModels
+from service.api.dependencies import AppStateDep
+from service.api.routes.features import FeatureOrder, Kind, Latent, Search, read_image
+from service.api.routes.models import ModelId, get_model, list_models
+from service.core.features import open_browser
+from service.web.rendering import render
+
+router = APIRouter(prefix="/features")
+
+PAGE_FEATURES = 12
+ORDERS = {"latent": "number", "purest": "clearest label", "frequent": "most images"}
+
+
+@router.get("")
+def list_autoencoders(request: Request, app_state: AppStateDep, caller: ReadsModels) -> Response:
+    """Show the models, each with the autoencoders of its calibration."""
+    models = list_models(app_state, caller).data
+    return render(request, "features.html", models=models, may_calibrate="models:write" in caller.scopes)
+
+
+@router.get("/{model_id}/{kind}")
+def list_features(
+    request: Request,
+    model_id: ModelId,
+    kind: Kind,
+    app_state: AppStateDep,
+    caller: ReadsModels,
+    search: Search = "",
+    order: FeatureOrder = "latent",
+    page: Annotated[int, Query(ge=1, le=100_000)] = 1,
+) -> Response:
+    """Show a page of features with their strongest images."""
+    browser = open_browser(app_state, get_model(app_state, model_id), kind)
+    found = browser.select(search, order)
+    return render(
+        request,
+        "feature_list.html",
+        autoencoder=browser.autoencoder,
+        features=found[(page - 1) * PAGE_FEATURES : page * PAGE_FEATURES],
+        count=len(found),
+        search=search,
+        order=order,
+        orders=ORDERS,
+        query=urlencode({"search": search, "order": order}),
+        page=page,
+        pages=-(-len(found) // PAGE_FEATURES),
+    )
+
+
+@router.get("/{model_id}/{kind}/{latent}")
+def show_feature(
+    request: Request, model_id: ModelId, kind: Kind, latent: Latent, app_state: AppStateDep, caller: ReadsModels
+) -> Response:
+    """Show a feature with its strongest images, images at quantiles and random ones."""
+    browser = open_browser(app_state, get_model(app_state, model_id), kind)
+    return render(
+        request,
+        "feature.html",
+        autoencoder=browser.autoencoder,
+        feature=browser.feature(latent),
+        scale=browser.index.scale,
+    )
+
+
+router.get("/{model_id}/{kind}/images/{name}")(read_image)
