@@ -48,10 +48,16 @@ def name_rows(text: str) -> str:
     return re.sub(r"removals\[(\d+)\]", lambda found: f"row {int(found[1]) + 1}", text)
 
 
+def name_slots(text: str) -> str:
+    """Replace the slots of a reason template, such as `{work_count}`, by what their fields are called, `[work count]`."""
+    return re.sub(r"\{(\w+)\}", lambda found: f"[{found[1].replace('_', ' ')}]", text)
+
+
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "time": format_time,
     "bytes": format_bytes,
     "duration": format_duration,
     "sentence": as_sentence,
     "rows": name_rows,
+    "slots": name_slots,
 }

@@ -87,6 +87,8 @@ def test_decision_with_a_template_without_javascript_and_undo(signed_in: SignedI
     path = create(browser)
     form = browser.get(f"{path}?template=protected-work").text
     assert 'id="slot_work_count"' in form
+    assert "{work_count}" not in form
+    assert "[work count]" in form
     decided = browser.post(f"{path}/decide", data=DECISION | {"version": fields(form)["version"]})
     assert decided.status_code == 303
     page = browser.get(path).text
