@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.fakes.stack import Stack, running_stack
 
 SCREENSHOTS = Path(__file__).parents[2] / "build" / "screenshots"
 DESKTOP, PHONE = {"width": 1280, "height": 800}, {"width": 390, "height": 844}
+MAX_README_BYTES = 150_000
 NewPage = Callable[..., "WatchedPage"]
 
 
@@ -91,6 +93,16 @@ def take_screenshot(page: Page, name: str) -> None:
     """Write a screenshot of the whole page to build/screenshots."""
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True, animations="disabled")
+
+
+def write_readme_screenshot(page: Page, name: str) -> None:
+    """Write a screenshot of the window to build/screenshots, with few colours: it is part of the repository."""
+    path = SCREENSHOTS / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.wait_for_load_state("networkidle")
+    page.screenshot(path=path, animations="disabled")
+    Image.open(path).quantize(256).save(path, optimize=True)
+    assert path.stat().st_size < MAX_README_BYTES
 
 
 def sign_in(page: Page, stack: Stack) -> None:

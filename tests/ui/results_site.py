@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import uvicorn
-from PIL import Image, ImageDraw
+from PIL import Image
 from sqlalchemy.orm import Session
 
 from api_schemas.comparisons import (
@@ -41,7 +41,24 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 README_FIGURE = Image.open(Path(__file__).parents[2] / "docs" / "images" / "before-after.png").convert("RGB")
 BEFORE_ROWS, SIDE = (26, 308), 128
 """Top of the rows of images before a removal, and the side of each image. Those after it are in the next row."""
-OBJECTS = ("fox", "owl", "guitar", "sailboat", "cactus", "frog", "lion face", "pizza", "rocket", "tiger face")
+COMPARED = {
+    26: ((0, "target", HOSTILE), (1, "target", HOSTILE), (5, "retain", "a frog"), (6, "retain", "a lion face")),
+    308: ((0, "target", "ink"), (3, "target", "ink"), (6, "retain", "a guitar"), (8, "retain", "a cactus")),
+}
+"""Column, group and name of the images that are compared, by row."""
+OBJECTS = {
+    "fox": [(26, column) for column in range(5)],
+    "dog face": [(154, column) for column in range(5)],
+    **{
+        name: [(row, column + other) for row in (308, 436) for other in (0, 5)]
+        for column, name in enumerate(("owl", "guitar", "sailboat", "cactus", "skull"))
+    },
+    **{
+        name: [(26, column), (154, column)]
+        for column, name in enumerate(("frog", "lion face", "pizza", "rocket", "tiger face"), 5)
+    },
+}
+"""Row and column of the images of each object in the README's figure."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +95,24 @@ def _create_data(app_state: AppState, url: str) -> ResultsSite:
     with app_state.database.write() as session:
         api_keys.register(session, key, now=now, name="desk")
     edit = _publish(app_state, Removal(concept=HOSTILE, replacement="dog face"), 0, now - timedelta(days=3))
-    other = _publish(app_state, Removal(concept="ink", kind="style"), 1, now - timedelta(days=1))
+    other = _publish(
+        app_state, Removal(concept="ink", kind="style", replacement="openmoji"), 1, now - timedelta(days=1)
+    )
     delta = next(file for file in edit.files if file.kind == "delta")
     task = PreviewTask(
         model="tiny", edit=edit.job_id, delta_sha256=delta.sha256, delta_size=delta.size, prompt=PROMPT, seeds=[0, 1]
     )
-    names = [preview_image_name(seed, side) for seed in task.seeds for side in PREVIEW_SIDES]
-    images = [_store(app_state, name, "preview", "image/png", picture(index)) for index, name in enumerate(names)]
+    images = [
+        _store(
+            app_state,
+            preview_image_name(seed, side),
+            "preview",
+            "image/png",
+            crop(BEFORE_ROWS[0] + number * SIDE, seed),
+        )
+        for seed in task.seeds
+        for number, side in enumerate(PREVIEW_SIDES)
+    ]
     with app_state.database.write() as session:
         preview_id = jobs.create(session, NewJob(task, "key", kind="preview"), now=now).id
         _finish(session, preview_id, images, now)
@@ -95,25 +123,30 @@ def _create_data(app_state: AppState, url: str) -> ResultsSite:
 
 
 def _store_features(app_state: AppState) -> list[StoredArtifact]:
-    """Store 16 features that respond to the images of the README."""
-    images = {f"{row}-{column}.png": crop(row, column) for row in BEFORE_ROWS for column in range(len(OBJECTS))}
+    """Store 16 features, each of which responds to one object of the README's figure most."""
+    shown = [(name, *place) for name, places in OBJECTS.items() for place in places]
+    images = {f"{row}-{column}.png": crop(row, column) for _, row, column in shown}
     features = []
     for number in range(16):
-        names = [f"{BEFORE_ROWS[(number + i // 5) % 2]}-{(number * 3 + i) % len(OBJECTS)}.png" for i in range(8)]
-        captions = [OBJECTS[int(name.split("-")[1][0])] for name in names]
-        shown = FeatureImages(names=names, activations=[round(4 - i * 0.4, 2) for i in range(8)], captions=captions)
-        label = FeatureLabel(kind="object", name=HOSTILE if number == 1 else captions[0], share=0.9 - number / 40)
+        name = list(OBJECTS)[number % len(OBJECTS)]
+        top = sorted(shown, key=lambda one: one[0] != name)[:8]
+        strongest = FeatureImages(
+            names=[f"{row}-{column}.png" for _, row, column in top],
+            activations=[round(4 - i * 0.4, 2) for i in range(8)],
+            captions=[one[0] for one in top],
+        )
+        label = HOSTILE if number == 15 else name
         images[f"heat-{number}.png"] = heatmaps(number)
         features.append(
             Feature(
                 latent=7 + 11 * number,
                 density=0.011,
                 image_share=0.05 + number / 100,
-                labels=[label],
-                concepts=[captions[0]] if number % 3 == 0 else [],
-                top=shown,
-                quantiles=shown,
-                random=shown,
+                labels=[FeatureLabel(kind="object", name=label, share=0.9 - number / 40)],
+                concepts=[name] if number % 3 == 0 else [],
+                top=strongest,
+                quantiles=strongest,
+                random=strongest,
                 heatmap=f"heat-{number}.png",
             )
         )
@@ -135,8 +168,8 @@ def _publish(app_state: AppState, removal: Removal, revision: int, at: datetime)
     files = [
         _store(app_state, "delta.safetensors", "delta", "application/octet-stream", bytes(4096)),
         _store(app_state, "lora.safetensors", "lora", "application/octet-stream", bytes(2048)),
-        _store(app_state, "figures/samples-target-0.png", "figure", "image/png", picture(revision, (720, 300))),
-        *_store_comparison(app_state, removal.concept),
+        _store(app_state, "figures/samples-target-0.png", "figure", "image/png", encode_png(README_FIGURE)),
+        *_store_comparison(app_state, BEFORE_ROWS[revision], removal),
         _store(app_state, "report.html", "report", "text/html; charset=utf-8", b"<!doctype html><title>r</title>"),
         _store(app_state, "report.json", "report", "application/json", report),
     ]
@@ -147,21 +180,21 @@ def _publish(app_state: AppState, removal: Removal, revision: int, at: datetime)
     return Published(job.id, files)
 
 
-def _store_comparison(app_state: AppState, concept: str) -> list[StoredArtifact]:
-    """Store images of two prompts at two seeds."""
+def _store_comparison(app_state: AppState, row: int, removal: Removal) -> list[StoredArtifact]:
+    """Store images of two prompts that name the concept, and of two that must stay."""
     buffer, pairs = io.BytesIO(), []
-    for number in range(4):
+    for number, (column, group, name) in enumerate(COMPARED[row]):
         sides = []
-        for side in ("before", "after"):
-            content = picture(number + (2 if side == "after" else 0))
-            found = {"recognised": concept if side == "before" else "dog face", "score": 0.31 - number / 100}
+        for side, top in (("before", row), ("after", row + SIDE)):
+            content, gone = crop(top, column), side == "after" and group == "target"
+            found = {"recognised": removal.replacement if gone else name, "score": 0.31 - number / 100 - 0.2 * gone}
             place = {"offset": buffer.tell(), "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
             sides.append(ComparedImage(name=f"{number:04d}-{side}.webp", **place, **found))
             buffer.write(content)
-        prompt, group = (f"a picture of a {concept}", "target") if number < 2 else ("a picture of an owl", "retain")
-        about = {"group": group, "removal": 0 if group == "target" else None, "expected": concept}
-        one = {"prompt": prompt, "seed": number % 2, "change": number / 10, "before": sides[0], "after": sides[1]}
-        pairs.append(ImageComparison.model_validate(about | one))
+        about = {"group": group, "removal": 0 if group == "target" else None, "expected": name}
+        prompt = f"a picture in the style of {name}" if name == removal.concept == "ink" else f"a picture of {name}"
+        one = {"prompt": prompt, "seed": number % 2, "before": sides[0], "after": sides[1]}
+        pairs.append(ImageComparison.model_validate(about | one | {"change": 0.2 - number / 20}))
     index = Comparison(pairs=pairs, omitted=3).model_dump_json().encode()
     return [
         _store(app_state, COMPARISON_IMAGES, "images", "application/zip", buffer.getvalue()),
@@ -194,17 +227,6 @@ def heatmaps(number: int) -> bytes:
         left, top = 8 * (i % 8), 8 * (i // 8)
         for x, y in ((3, 2), (4, 2), (3, 3), (4, 3), (2 + number % 4, 4)):
             image.putpixel((left + x, top + y), (255, 48, 0, 200 - 20 * (i % 8)))
-    return encode_png(image)
-
-
-def picture(number: int, size: tuple[int, int] = (256, 256)) -> bytes:
-    """Return a PNG that differs by number."""
-    colours = ("#d9733f", "#4f6bd8", "#c98a2b", "#2f9e77", "#8b5cc7")
-    image = Image.new("RGB", size, "#f3efe6")
-    draw = ImageDraw.Draw(image)
-    width, height = size
-    draw.ellipse((width * 0.2, height * 0.2, width * 0.8, height * 0.8), fill=colours[number % len(colours)])
-    draw.rectangle((width * 0.4, height * (0.3 + 0.05 * (number % 5)), width * 0.6, height * 0.7), fill="#1d2433")
     return encode_png(image)
 
 

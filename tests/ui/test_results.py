@@ -6,7 +6,7 @@ from functools import partial
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tests.ui.conftest import DESKTOP, WatchedPage, take_screenshot
+from tests.ui.conftest import DESKTOP, WatchedPage, take_screenshot, write_readme_screenshot
 from tests.ui.page_checks import check_everywhere
 from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
 
@@ -14,13 +14,14 @@ OpenPage = Callable[..., Page]
 PATHS = {
     "compare": "/compare/{edit_id}",
     "compare-changed": "/compare/{edit_id}?order=changed&group=retain",
+    "compare-ink": "/compare/{other_edit_id}",
     "report": "/report/{edit_id}",
     "report-list": "/report",
     "try": "/try/{other_edit_id}",
     "try-preview": "/try/{edit_id}/{preview_id}",
     "features": "/features",
     "feature-list": "/features/tiny/object",
-    "feature": "/features/tiny/object/18",
+    "feature": "/features/tiny/object/172",
     "ledgers": "/ledger",
     "ledger": "/ledger/tiny",
     "ledger-revoke": "/ledger/tiny?revoke={edit_id}",
@@ -67,9 +68,15 @@ def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> 
         assert watched.errors == []
 
 
-@pytest.mark.parametrize("name", PATHS)
+@pytest.mark.parametrize("name", [name for name in PATHS if name != "compare-ink"])
 def test_page_is_right_everywhere(open_page: OpenPage, name: str) -> None:
     check_everywhere(partial(open_page, name), name)
+
+
+def test_screenshots_of_the_readme_are_written(open_page: OpenPage) -> None:
+    """The README shows copies of them, as docs/images/page-compare.png and page-features.png."""
+    write_readme_screenshot(open_page("compare-ink"), "page-compare")
+    write_readme_screenshot(open_page("feature-list", color_scheme="dark"), "page-features")
 
 
 def test_names_and_prompts_are_text(open_page: OpenPage) -> None:
