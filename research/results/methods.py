@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from statistics import fmean, median
 
+import numpy as np
 from pydantic import BaseModel
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.judging.neighbours import find_neighbours
 from editor.methods.config import MethodConfig
+from editor.methods.default import TRUNCATION_TOLERANCE, build_normal_equations
 from editor.methods.layer_edit import LayerEdit
 from editor.methods.registry import SOLVERS
 from editor.prompts import ResolvedRemoval
@@ -25,6 +27,8 @@ from editor.sites.cross_attention import find_cross_attention
 from editor.sites.edit_site import EditSite
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
+from editor.solver.low_rank_update import low_rank_factors
+from editor.solver.preservation_search import ALL_POWERS_OF_TWO
 from editor.solver.regression import RetainedKeys
 from research.harness import EmbeddedModel
 from research.results.single_concept import all_removals
@@ -43,6 +47,8 @@ class MethodRow(BaseModel):
     kind: ConceptKind
     residual: float
     """Distance of the concept's values to its destination's, as a share of the distance before the edit."""
+    default_residual: float
+    """The same by the default method, with the preservation weight that gives the same retain drift as this method."""
     concept_drift: float
     """Mean relative change of the concept's values."""
     retain_drift: float
@@ -80,6 +86,16 @@ def relative_change(retained: RetainedKeys, weight: Tensor, up: Tensor, down: Te
     return float((changes / retained.prompt_norms(retained.keys @ weight.T)).mean())
 
 
+def default_trade_off(edit: LayerEdit) -> tuple[list[float], list[float]]:
+    """Return retain drift, ascending, and residual of the default method by preservation weight."""
+    equations, points = build_normal_equations(edit, {}), []
+    for power in ALL_POWERS_OF_TWO:
+        up, down = equations.to_weight_space(*low_rank_factors(equations.solve(2.0**power), TRUNCATION_TOLERANCE))
+        points.append((float(edit.held_out.drift(up, down).mean()), edit.held_out.residual(up, down)))
+    drifts, residuals = zip(*sorted(points), strict=True)
+    return list(drifts), list(residuals)
+
+
 def measure_removal(name: SiteName, edit: LayerEdit, neighbours: Sequence[str]) -> Iterator[MethodRow]:
     """Measure one removal at one site by every method that has it."""
     (removal,), weight = edit.removals, edit.site.norm_weight.double()
@@ -87,6 +103,7 @@ def measure_removal(name: SiteName, edit: LayerEdit, neighbours: Sequence[str]) 
     near = edit.site.retained(edit.builder.tokenize_all(neighbours))
     target = edit.site.retained([pair.concept for _, pair in edit.held_out_pairs])
     _ = edit.retained_keys, edit.held_out, edit.statistics
+    trade_off = default_trade_off(edit)
     for method, solve in SOLVERS.items():
         if method == "diff_quickfix" and name != "text_encoder":
             continue
@@ -94,14 +111,16 @@ def measure_removal(name: SiteName, edit: LayerEdit, neighbours: Sequence[str]) 
         solution = solve(edit)
         seconds = time.process_time() - start
         up, down = solution.up, solution.down
+        retain_drift = float(edit.held_out.drift(up, down).mean())
         yield MethodRow(
             site=name,
             method=method,
             concept=removal.concept.name,
             kind=removal.concept.kind,
             residual=edit.held_out.residual(up, down),
+            default_residual=float(np.interp(retain_drift, *trade_off)),
             concept_drift=relative_change(target, weight, up, down),
-            retain_drift=float(edit.held_out.drift(up, down).mean()),
+            retain_drift=retain_drift,
             neighbour_drift=relative_change(near, weight, up, down),
             null_drift=float((edit.null_keys @ down.T @ up.T).norm() / (edit.null_keys @ weight.T).norm()),
             seconds=seconds,
@@ -130,7 +149,7 @@ def render_row(rows: Sequence[MethodRow]) -> str:
     by_kind = [[row for row in rows if row.kind == kind] for kind in ("object", "style")]
     cells = [
         " / ".join(f"{fmean(getattr(row, name) for row in group):.2f}" for group in by_kind)
-        for name in ("residual", "concept_drift", "retain_drift", "neighbour_drift", "null_drift")
+        for name in ("residual", "default_residual", "concept_drift", "retain_drift", "neighbour_drift", "null_drift")
     ]
     seconds = median(row.seconds for row in rows)
     return f"| `{rows[0].site}` | `{rows[0].method}` | {' | '.join(cells)} | {seconds:.2f} |"
@@ -141,10 +160,12 @@ TEXT = f"""## Methods side by side
 The [methods](../explanation/methods.md) at equal sites, with equal removals and prompts: {", ".join(CONCEPTS[:5])} and the
 styles {" and ".join(CONCEPTS[5:])}, each removed alone. All figures are of values at the edited site, in held-out wordings.
 They show what a method does to text and are no verdicts, since no image is generated. *Residual* is the distance of the
-concept's values to its destination's, as a share of the distance before the edit: 0 is reached, 1 as far as before. *Drift* is
-the mean change of values, relative to their size: of prompts with the concept, of retain prompts, of prompts with the concept's
-neighbours, and of the empty prompt. The first figure of a cell is the mean over objects, the second over styles. *Seconds* are
-the median CPU time of a solve, once the keys of the retain prompts are known.
+concept's values to its destination's, as a share of the distance before the edit: 0 is reached, 1 as far as before. *Default at
+this drift* is the residual of the default method with the preservation weight that gives it the retain drift of the method.
+*Drift* is the mean change of values, relative to their size: of prompts with the concept, of retain prompts, of prompts with
+the concept's neighbours, and of the empty prompt. The first figure of a cell is the mean over objects, the second over styles.
+*Seconds* are the median CPU time of a solve, once the keys of the retain prompts are known.
 """
-COLUMNS = """| site | method | residual | concept drift | retain drift | neighbour drift | empty prompt | seconds |
-|---|---|---|---|---|---|---|---|"""
+COLUMNS = """\
+| site | method | residual | default at this drift | concept drift | retain drift | neighbour drift | empty prompt | seconds |
+|---|---|---|---|---|---|---|---|---|"""
