@@ -7,6 +7,7 @@ from api_schemas.cli.removal_arguments import RemovalOptions, build_request, par
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.problems import invalid_fields
+from api_schemas.report import SolveRecord
 
 
 def request(*removals: dict[str, object], **fields: object) -> EditRequest:
@@ -261,3 +262,10 @@ def test_methods_accept_the_options_that_they_use() -> None:
 def test_options_of_earlier_versions_are_read() -> None:
     assert EditOptions.model_validate_json('{"preset": "paper", "sites": "auto"}').method == "diff_quickfix"
     assert request(options={"preset": "default", "pins": ["an owl"]}) == request(options={"pins": ["an owl"]})
+
+
+def test_solves_in_reports_of_earlier_versions_are_read() -> None:
+    fields = dict.fromkeys(("columns", "rank", "preservation", "ridge", "condition", "relative_change"), 1)
+    fields |= dict.fromkeys(("null_prompt_drift", "predicted_retain_p95", "seconds"), 0)
+    old = {"preset": "paper", "component": "text_encoder", "tensor": "x", "trade_off": [], **fields}
+    assert SolveRecord.model_validate(old).method == "diff_quickfix"

@@ -3,9 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from api_schemas.edits import EditOptions
+from api_schemas.edits import EditOptions, MethodName
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.errors import SiteError
+from editor.methods.config import MethodConfig
 from editor.methods.denoiser_edit import edit_denoiser
 from editor.methods.tensor_edits import SharedEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
@@ -61,6 +62,30 @@ def test_record_names_every_tensor(done: SharedEdit) -> None:
     record = done.record
     assert (record.component, record.site, record.layer) == ("unet", "cross_attention", None)
     assert record.shared_by == [update.name for update in done.updates]
+
+
+@pytest.mark.parametrize("name", ["uce", "double_projections", "speed"])
+def test_published_methods_edit_cross_attention(name: MethodName, site: StreamSite, builder: PromptBuilder) -> None:
+    (edit,) = edit_denoiser([site], builder, [FOX], MethodConfig(name))
+    assert (edit.record.method, len(edit.updates)) == (name, len(site.weights.names))
+    assert edit.record.residual is not None
+    assert edit.record.residual < 1, "nearer to the destination"
+
+
+def test_oce_rotates_the_values_of_all_maps_together(site: StreamSite, builder: PromptBuilder) -> None:
+    (edit,) = edit_denoiser([site], builder, [FOX], MethodConfig("oce"))
+    rows = site.rows(builder.edit_pairs(FOX), "attention").keys
+    before, after = (
+        [rows @ getattr(one, side).double().T / one.base.double().norm() for one in edit.updates]
+        for side in ("base", "edited")
+    )
+    lengths = [torch.cat(values, dim=1).norm(dim=1) for values in (before, after)]
+    torch.testing.assert_close(*lengths, rtol=1e-5, atol=0)
+
+
+def test_diff_quickfix_is_refused_in_the_denoiser(site: StreamSite, builder: PromptBuilder) -> None:
+    with pytest.raises(SiteError, match="text encoder only"):
+        edit_denoiser([site], builder, [FOX], MethodConfig("diff_quickfix"))
 
 
 def test_sites_that_the_model_lacks_are_refused(
