@@ -71,7 +71,12 @@ SUPPORTED_OPTIONS: Mapping[MethodName, frozenset[str]] = {
     "double_projections": frozenset({"sites"}),
     "speed": frozenset({"sites", "pins"}),
 }
-"""Options that each published method can use. All of them edit any layer of a text encoder."""
+"""Options that each published method can use. A list of layers is a value of `sites` that every method can use."""
+
+
+def _include_denoiser(sites: Any) -> bool:
+    """Return whether a value of `sites` includes any site of the denoiser."""
+    return sites == "all" or bool(set(sites) & set(DENOISER_SITES))
 
 
 def rename_preset(values: Any) -> Any:
@@ -129,7 +134,7 @@ class EditOptions(Request):
         method, name = info.data.get("method", "default"), str(info.field_name)
         if method == "default" or name in SUPPORTED_OPTIONS[method] or value == cls.model_fields[name].default:
             return value
-        if name == "sites" and value != "all" and not set(value) & set(DENOISER_SITES):
+        if name == "sites" and not _include_denoiser(value):
             return value
         raise field_error(
             "method_option",

@@ -54,7 +54,8 @@ def fit_in_null_space(removed: Statistics, retained: Tensor) -> Tensor:
     Raises:
         SolveError: the retained keys leave no direction to edit.
     """
-    free = OrthogonalComplement(retained[:0].T).without(retained)
+    everything = OrthogonalComplement(retained[:0].T)
+    free = everything.without(retained)
     moment = free.project_moment(removed.moment)
     return free.lift(removed.target @ torch.linalg.pinv(moment, rtol=MIN_EIGENVALUE, hermitian=True))
 

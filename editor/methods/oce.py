@@ -7,7 +7,7 @@
 E and E* are orthonormal bases of the values of the concept and of its destination, C the second moment of the retained keys.
 The first term turns what sets the concept apart from its destination away from itself; the others favour Q = I. So the concept
 is not mapped to its destination. Lengths of values and angles between them stay as they are, but no value is protected, not
-even those of the empty prompt. Q may reflect. Rotations do not commute: that for several removals is not a sum.
+even those of the empty prompt. Q may reflect. Rotations do not commute: Q of several removals is no sum over them.
 
 The terms are scaled to a mean eigenvalue of one, and the bases are the principal directions of the values, since there are more
 rows than dimensions. At a site with several maps, Q rotates their values side by side.
