@@ -9,7 +9,9 @@ from api_schemas.base import Resource
 from api_schemas.packed_images import PackedImage
 
 FEATURES_FILE, FEATURE_IMAGES = "features.json", "features.zip"
-"""Names of the published files of an autoencoder: the index, and its images."""
+"""Names of the published files of an autoencoder: the index of its features, and their images."""
+AUTOENCODER_FILES = ("sae.json", "sae.safetensors")
+"""Names of the files of an autoencoder: its configuration, and its weights."""
 
 FeatureKind: TypeAlias = Literal["object", "style"]
 """The kind of concepts that an autoencoder is read for."""

@@ -1,4 +1,4 @@
-"""Previews: images of a prompt by the base model and by an edit of it, at the same seeds."""
+"""Previews: images of a prompt by the base model, and by an edit of it or with a group of features steered, at equal seeds."""
 
 import hashlib
 from datetime import datetime
@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field
 
 from api_schemas.base import Prompt, Request, Resource, field_error
 from api_schemas.edits import ModelName
+from api_schemas.features import FeatureKind
 from api_schemas.jobs import JobError, Status
 from api_schemas.validation_options import ImageSide
 
@@ -36,13 +37,58 @@ class PreviewRequest(Request):
     )
 
 
+def _refuse_repeated_latents(latents: list[int]) -> list[int]:
+    if len(set(latents)) < len(latents):
+        raise field_error("repeated_latent", "must name each latent once", "Leave out the repeated latent.")
+    return latents
+
+
+MAX_GROUP = 64
+"""Features that are steered together."""
+Latent = Annotated[int, Field(ge=0, lt=2**31)]
+Latents = Annotated[list[Latent], Field(min_length=1, max_length=MAX_GROUP), AfterValidator(_refuse_repeated_latents)]
+
+
+class SteeringRequest(PreviewRequest):
+    """The body of `POST /v1/models/{model_id}/autoencoders/{kind}/previews`."""
+
+    latents: Latents = Field(description="The group of features to steer.", examples=[[17, 203]])
+    scale: float = Field(
+        default=2.0, ge=-20, le=20, description="Factor of their activations: 0 removes them, 1 changes nothing."
+    )
+
+
+class Steering(Request):
+    """A group of features that is steered."""
+
+    kind: FeatureKind = Field(description="The kind of concepts that the autoencoder is read for.")
+    latents: Latents
+    scale: float
+
+
+class StoredFile(Request):
+    """A file in the blob store."""
+
+    sha256: str
+    size: int
+
+
+class StoredAutoencoder(Request):
+    """An autoencoder in the blob store, and the module that it encodes."""
+
+    module: str
+    files: dict[str, StoredFile]
+
+
 class PreviewTask(PreviewRequest):
-    """A preview request with what the edit says: the base model, the published delta and the sampler."""
+    """A preview request with its base model, its sampler, and what changes the model: an edit's delta, or steered features."""
 
     model: ModelName
-    edit: str
-    delta_sha256: str
-    delta_size: int
+    edit: str | None = None
+    delta_sha256: str = ""
+    delta_size: int = 0
+    steering: Steering | None = None
+    autoencoder: StoredAutoencoder | None = None
     guidance: float | None = None
     height: ImageSide | None = None
     width: ImageSide | None = None
@@ -66,23 +112,24 @@ class PreviewImages(Resource):
 
     seed: int
     before: str = Field(description="Path of the base model's image.")
-    after: str = Field(description="Path of the edited model's image.")
+    after: str = Field(description="Path of the image with the change.")
 
 
 class PreviewUrls(Resource):
     """Paths of the related resources, relative to the host."""
 
     self: str
-    edit: str
+    edit: str | None = None
     cancel: str
 
 
 class Preview(Resource):
-    """A job that generates images of a prompt with the base model and with the edit. It is deleted after some hours."""
+    """A job that generates images of a prompt with the base model and with a change. It is deleted after some hours."""
 
     object: Literal["preview"] = "preview"
     id: str
-    edit: str
+    edit: str | None = Field(description="The edit; null if features are steered.")
+    steering: Steering | None = Field(default=None, description="The steered features; null if an edit is previewed.")
     model: str
     status: Status
     progress: float = Field(default=0.0, ge=0, le=1, description="Completed fraction of the whole job.")

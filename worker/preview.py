@@ -1,15 +1,29 @@
 """Runs preview jobs."""
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
+
+from api_schemas.previews import PreviewTask
+from service.store.blobs import ArtifactStore
+from worker.download import fetch_blob
 
 if TYPE_CHECKING:
     from editor.jobs import preview
     from editor.publishing.export import ArtifactFile
 
 PHASES = ("generate", "publish")
-DELTA = "delta.safetensors"
-"""The edit's delta in the work folder."""
+DELTA, AUTOENCODER = "delta.safetensors", "autoencoder"
+"""The edit's delta, or the folder of the autoencoder, in the work folder."""
+
+
+def fetch_change(blobs: ArtifactStore, task: PreviewTask, workdir: Path) -> Path:
+    """Fetch what changes the base model: the edit's published delta, or the autoencoder whose features are steered."""
+    if task.autoencoder is None:
+        return fetch_blob(blobs, task.delta_sha256, task.delta_size, workdir / DELTA)
+    for name, file in task.autoencoder.files.items():
+        fetch_blob(blobs, file.sha256, file.size, workdir / AUTOENCODER / name)
+    return workdir / AUTOENCODER
 
 
 class PreviewModule(Protocol):

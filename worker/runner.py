@@ -49,7 +49,6 @@ from worker import (
     upload,
 )
 from worker.calibration import PublishedCalibrations
-from worker.download import fetch_blob
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
 from worker.progress import ProgressReporter
@@ -234,16 +233,16 @@ class Runner:
     def _run_preview(
         self, claim: Claim, task: PreviewTask, model: RegisteredModel, progress: ProgressReporter
     ) -> RunResult:
-        """Generate the images of a preview with the edit's published delta."""
+        """Generate the images of a preview: by the base model, and with an edit or with steered features."""
         module, workdir = preview.load(self.settings.previewer), self.settings.workdir(claim.job_id)
         self._make_folders(workdir)
         progress.phases = preview.PHASES
         progress.start_phase("generate")
         failpoint("phase.entered.generate")
-        delta = fetch_blob(self.blobs, task.delta_sha256, task.delta_size, workdir / preview.DELTA)
+        change = preview.fetch_change(self.blobs, task, workdir)
         files = module.generate(
             module.PreviewContext(
-                task, model.path, delta, workdir, progress, model.components, warm=self.warm_pipelines
+                task, model.path, change, workdir, progress, model.components, warm=self.warm_pipelines
             )
         )
         failpoint("phase.done.generate")

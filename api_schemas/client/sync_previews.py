@@ -6,14 +6,15 @@ from collections.abc import Iterator
 
 from api_schemas.client.sync_connection import Connection
 from api_schemas.client.transport import raise_for_problem, raise_unless_succeeded
+from api_schemas.features import FeatureKind
 from api_schemas.jobs import TERMINAL_STATUSES, Page
-from api_schemas.previews import Preview, PreviewRequest
+from api_schemas.previews import Preview, PreviewRequest, SteeringRequest
 
 POLL_SECONDS = 0.5
 
 
 class Previews:
-    """Images of a prompt by an edit and by its base model."""
+    """Images of a prompt by a base model, and by an edit of it or with features steered."""
 
     def __init__(self, client: Connection) -> None:
         self._client = client
@@ -23,6 +24,14 @@ class Previews:
         headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
         body = request.model_dump(mode="json")
         return self._client.request(Preview, "POST", f"/v1/edits/{edit_id}/previews", json=body, headers=headers)
+
+    def steer(
+        self, model_id: str, kind: FeatureKind, request: SteeringRequest, *, idempotency_key: str | None = None
+    ) -> Preview:
+        """Queue a preview of steered features of a model. A repeated call with the same key returns the same preview."""
+        headers = {"Idempotency-Key": idempotency_key or str(uuid.uuid4())}
+        path, body = f"/v1/models/{model_id}/autoencoders/{kind}/previews", request.model_dump(mode="json")
+        return self._client.request(Preview, "POST", path, json=body, headers=headers)
 
     def list(self, edit_id: str) -> Iterator[Preview]:
         """Iterate over the previews of an edit, newest first."""

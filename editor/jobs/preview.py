@@ -1,11 +1,14 @@
-"""A preview as a job: images of one prompt by the base model and with an edit's published delta, at equal seeds."""
+"""A preview as a job: images of one prompt by the base model, and with an edit's delta or steered features, at equal seeds."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from api_schemas.previews import PreviewSide, PreviewTask, preview_image_name
 from api_schemas.validation_options import Validation
+from editor.features.sae.model import load_sae
+from editor.features.sae.steering import steer_group
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.device import DeviceSettings
 from editor.generation.edited_weights import edited_weights
@@ -29,8 +32,8 @@ class PreviewContext:
 
     task: PreviewTask
     model_dir: Path
-    delta: Path
-    """The edit's published delta."""
+    change: Path
+    """The edit's published delta, or the folder of the autoencoder whose features are steered."""
     workdir: Path
     """Images are cached here and nowhere else: the prompt may name people. A job that is started again resumes."""
     progress: JobProgress
@@ -50,17 +53,27 @@ def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:
 
     Raises:
         PublishingError: the delta belongs to another model.
+        FeatureError: the autoencoder cannot be read, or belongs to another model.
         ExpungeError: the model or the device cannot be used.
     """
     task, folder = context.task, context.model_dir
     context.progress(PHASE, 0.0, "reading the model")
-    updates, device = read_edited_tensors(folder, context.delta), context.device.resolve()
+    updates = [] if task.steering else read_edited_tensors(folder, context.change)
+    device = context.device.resolve()
     pipeline = context.warm.load(folder, context.components, device)
     options = Validation(steps=task.steps, guidance=task.guidance, height=task.height, width=task.width)
     sampler = choose_sampler(options, open_model(folder).prompts.profile, pipeline, device)
     before = generate_side(context, pipeline, sampler, "before", 0.0)
-    with edited_weights(pipeline, updates):
+    with steer(context, pipeline) if task.steering else edited_weights(pipeline, updates):
         return (*before, *generate_side(context, pipeline, sampler, "after", 0.5))
+
+
+def steer(context: PreviewContext, pipeline: Any) -> AbstractContextManager[None]:
+    """Return a context in which the pipeline's features are steered as the task says. Raises FeatureError."""
+    steering, autoencoder = context.task.steering, context.task.autoencoder
+    assert steering
+    assert autoencoder
+    return steer_group(pipeline, autoencoder.module, load_sae(context.change), steering.latents, steering.scale)
 
 
 def generate_side(

@@ -40,6 +40,7 @@ from service.api.routes import (
     models,
     operations,
     previews,
+    steering,
     webhooks,
 )
 from service.core.app_state import AppState
@@ -85,6 +86,7 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         models,
         calibrations,
         features,
+        steering,
         fleets,
         ledger,
         webhooks,

@@ -28,7 +28,7 @@ from api_schemas.jobs import (
 )
 from api_schemas.ledgers import LedgerRebase, LedgerRemoval, ModelLedger, Revision
 from api_schemas.plans import Plan, PlanEstimate, PlannedPrompt, PlannedRemoval
-from api_schemas.previews import Preview, PreviewImages, PreviewRequest, PreviewUrls
+from api_schemas.previews import Preview, PreviewImages, PreviewRequest, PreviewUrls, SteeringRequest
 from api_schemas.problems import Problem
 from api_schemas.registrations import ModelRegistration, ModelUpdate
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
@@ -226,6 +226,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     FEATURE_IMAGES,
     *FEATURE.labels,
     PREVIEW_REQUEST,
+    SteeringRequest(prompt="a red fox in the snow", seeds=[0], latents=[17, 203], scale=3.0),
     PREVIEW,
     *FLEET_EXAMPLES,
     *OPERATIONS_EXAMPLES,

@@ -28,9 +28,14 @@ class FeatureBrowser:
     """The features of an autoencoder and their images."""
 
     index: FeatureIndex
-    images: Artifact
-    """The ZIP file."""
+    files: Mapping[str, Artifact]
+    """The published files of the autoencoder, by name in their folder."""
     autoencoder: Autoencoder
+
+    @property
+    def images(self) -> Artifact:
+        """The ZIP file with the images."""
+        return self.files[FEATURE_IMAGES]
 
     def select(self, search: str = "", order: Order = "latent") -> list[Feature]:
         """Return the features whose labels or concepts contain a text, in an order."""
@@ -103,11 +108,11 @@ def _open(
     file: Artifact,
 ) -> FeatureBrowser:
     index = app_state.feature_indexes.read(file.sha256, file.size)
-    images = str(PurePosixPath(file.name).with_name(FEATURE_IMAGES))
+    folder = PurePosixPath(file.name).parent
     figures = {one.kind: one for one in map(InstrumentFigures.model_validate, calibration.figures)}[index.kind]
     return FeatureBrowser(
         index,
-        next(one for one in files if one.name == images),
+        {path.name: one for one in files if (path := PurePosixPath(one.name)).parent == folder},
         Autoencoder(
             model=model.id,
             kind=index.kind,

@@ -1,4 +1,4 @@
-"""Accept requests to preview an edit."""
+"""Accept requests to preview an edit, or a group of features that is steered."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -6,9 +6,12 @@ from datetime import datetime, timedelta
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
-from api_schemas.previews import PreviewRequest, PreviewTask
+from api_schemas.features import AUTOENCODER_FILES
+from api_schemas.previews import PreviewRequest, PreviewTask, Steering, SteeringRequest, StoredAutoencoder, StoredFile
 from service.core import serializers
+from service.core.app_state import AppState
 from service.core.edits import Acceptance, PendingJob
+from service.core.features import FeatureBrowser
 from service.core.quotas import JobQuota
 from service.errors import NotPreviewable
 from service.store.audit import AuditEntry
@@ -21,30 +24,33 @@ MAX_QUEUE_TIME = timedelta(hours=1)
 
 @dataclass(frozen=True, eq=False)
 class PendingPreview(PendingJob):
-    """A POST that previews an edit."""
+    """A POST that previews an edit or steered features."""
 
-    edit: Job
-    request: PreviewRequest
+    task: PreviewTask
 
     @property
     def fingerprint(self) -> str:
-        """The digest of the request and its edit."""
-        return preview_task(self.edit, self.request).digest()
+        """The digest of the request and of what it previews."""
+        return self.task.digest()
+
+    def validate(self, app_state: AppState) -> None:
+        """Raise `UnknownModel`, `ModelNotAdmitted`."""
+        app_state.registry.get_admitted(self.task.model)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
-        """Raise `NotPreviewable`, `TooManyPreviews`."""
-        task = preview_task(self.edit, self.request)
+        """Raise `TooManyPreviews`."""
         quota.reserve_preview(self.caller.tenant)
-        return NewJob(task, self.caller.key_id, self.caller.tenant, "preview", max_queue_time=MAX_QUEUE_TIME)
+        return NewJob(self.task, self.caller.key_id, self.caller.tenant, "preview", max_queue_time=MAX_QUEUE_TIME)
 
     def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
         """Reply with the preview. Its audit entry has no digest of the prompt, which could be guessed from it."""
-        entry = AuditEntry(job.tenant, job.api_key_id, "preview.create", job.id, {"edit": self.edit.id})
+        subject = {"edit": self.task.edit} if self.task.edit else {"model": job.model}
+        entry = AuditEntry(job.tenant, job.api_key_id, "preview.create", job.id, subject)
         return Acceptance(serializers.preview(job).model_dump_json(), [entry])
 
 
 def preview_task(edit: Job, request: PreviewRequest) -> PreviewTask:
-    """Return the job's request: with the published delta of the edit, and the sampler of its validation.
+    """Return the job's request for an edit: with the published delta of the edit, and the sampler of its validation.
 
     Raises:
         NotPreviewable: the edit has published no weights, or they were deleted.
@@ -67,4 +73,26 @@ def preview_task(edit: Job, request: PreviewRequest) -> PreviewTask:
         guidance=validation.guidance,
         height=validation.height,
         width=validation.width,
+    )
+
+
+def steering_task(browser: FeatureBrowser, request: SteeringRequest) -> PreviewTask:
+    """Return the job's request for steered features. Raises `NotFound`: a feature is active in no image, or does not exist."""
+    for latent in request.latents:
+        browser.feature(latent)
+    autoencoder = browser.autoencoder
+    return PreviewTask(
+        model=autoencoder.model,
+        prompt=request.prompt,
+        seeds=request.seeds,
+        steps=request.steps,
+        steering=Steering(kind=autoencoder.kind, latents=request.latents, scale=request.scale),
+        autoencoder=StoredAutoencoder(
+            module=autoencoder.module,
+            files={
+                name: StoredFile(sha256=file.sha256, size=file.size)
+                for name, file in browser.files.items()
+                if name in AUTOENCODER_FILES
+            },
+        ),
     )

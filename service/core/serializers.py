@@ -120,7 +120,7 @@ def preview(job: orm.Job, kept: timedelta | None = None) -> Preview:
         kept: how long an ended preview is stored; None if the job has not ended.
     """
     task = PreviewTask.model_validate(job.request)
-    base = f"/v1/edits/{task.edit}/previews/{job.id}"
+    base = preview_url(job.id, task)
     images = [
         PreviewImages(seed=seed, **{side: f"{base}/images/{preview_image_name(seed, side)}" for side in PREVIEW_SIDES})
         for seed in task.seeds
@@ -128,6 +128,7 @@ def preview(job: orm.Job, kept: timedelta | None = None) -> Preview:
     return Preview(
         id=job.id,
         edit=task.edit,
+        steering=task.steering,
         model=job.model,
         status=job.status,
         progress=job.progress,
@@ -139,8 +140,15 @@ def preview(job: orm.Job, kept: timedelta | None = None) -> Preview:
         finished_at=job.finished_at,
         deleted_at=job.finished_at + kept if job.finished_at and kept else None,
         metrics=durations(queue=(job.queued_at, job.started_at), run=(job.started_at, job.finished_at)),
-        urls=PreviewUrls(self=base, edit=f"/v1/edits/{task.edit}", cancel=f"{base}/cancel"),
+        urls=PreviewUrls(self=base, edit=f"/v1/edits/{task.edit}" if task.edit else None, cancel=f"{base}/cancel"),
     )
+
+
+def preview_url(preview_id: str, task: PreviewTask) -> str:
+    """Return the path of a preview."""
+    steering = task.steering
+    parent = f"models/{task.model}/autoencoders/{steering.kind}" if steering else f"edits/{task.edit}"
+    return f"/v1/{parent}/previews/{preview_id}"
 
 
 def job_url(job_id: str) -> str:

@@ -124,6 +124,15 @@ def get_preview(session: Session, tenant: str, edit_id: str, job_id: str) -> Job
     return job if job and job.tenant == tenant and job.kind == "preview" and job.request["edit"] == edit_id else None
 
 
+def get_steering_preview(session: Session, tenant: str, model: str, kind: str, job_id: str) -> Job | None:
+    """Return the tenant's preview of steered features of an autoencoder, or None."""
+    job = get(session, job_id)
+    if job is None or (job.tenant, job.kind, job.model) != (tenant, "preview", model):
+        return None
+    steering = job.request.get("steering")
+    return job if steering and steering["kind"] == kind else None
+
+
 def get_edits(session: Session, job_ids: Collection[str]) -> Sequence[Job]:
     """Return the edits with these ids, of any tenant, with their files. Other jobs are left out."""
     return session.scalars(select(Job).where(Job.id.in_(job_ids), _IS_EDIT)).all()

@@ -48,7 +48,7 @@ def delete_old_previews(session: Session, *, before: datetime) -> int:
 
     Replies that are stored under an Idempotency-Key contain prompts too.
     """
-    replies = and_(IdempotencyKey.route.like("POST /v1/edits/%/previews"), IdempotencyKey.created_at < before)
+    replies = and_(IdempotencyKey.route.like("POST /v1/%/previews"), IdempotencyKey.created_at < before)
     session.execute(delete(IdempotencyKey).where(replies))
     return _delete_jobs(session, and_(Job.kind == "preview", _ended(before)))
 

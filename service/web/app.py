@@ -22,6 +22,7 @@ from service.web.routes import (
     report,
     sign_in,
     static,
+    steering,
     try_page,
 )
 from service.web.security import CrossSiteMiddleware, SecurityHeadersMiddleware
@@ -39,6 +40,7 @@ PAGES = (
     compare,
     try_page,
     ledger,
+    steering,  # before features: `steer` is no latent
     features,
     sign_in,
     static,

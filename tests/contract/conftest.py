@@ -136,7 +136,9 @@ def _create_sample_data(sample: SampleService) -> None:
         ledgers.advance(session, job, NextRevision(0, "d" * 64, 1), now=now)
         (delivery,) = webhooks.list_deliveries(session, endpoint.id, after=None, limit=1)
         calibration_id = record_calibration(session, app_state, [files[0], *shared_files], "one", now)
-        preview_id = _create_preview(session, job.id, files[0], now)
+        preview_id = _create_preview(session, {"edit": job.id}, files[0], now)
+        steering = {"kind": "object", "latents": [feature.latent], "scale": 2.0}
+        steering_id = _create_preview(session, {"steering": steering}, files[0], now)
         row = session.get_one(ModelRegistration, "tiny")
         encoder = EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest="e" * 64)
         row.family, row.encoders = "fake", [encoder.model_dump()]
@@ -165,6 +167,9 @@ def _create_sample_data(sample: SampleService) -> None:
         "revision": "main",
         "folder": "text_encoder",
     }
+    for path in ("", "/cancel", "/images/{name}"):
+        for root in ("/v1/models/{model_id}/autoencoders/{kind}/previews", "/v1/features/{model_id}/{kind}/steer"):
+            sample.owned_by_route[f"{root}/{{preview_id}}{path}"] = sample.owned | {"preview_id": steering_id}
     sample.secrets = [
         SECRET,
         job.id,
@@ -180,9 +185,10 @@ def _create_sample_data(sample: SampleService) -> None:
     ]
 
 
-def _create_preview(session: Session, edit_id: str, image: StoredArtifact, now: datetime) -> str:
+def _create_preview(session: Session, subject: dict[str, object], image: StoredArtifact, now: datetime) -> str:
     """Create a preview whose only image has the name of a file of the edit."""
-    task = PreviewTask(model="tiny", edit=edit_id, delta_sha256=image.sha256, delta_size=image.size, prompt=SECRET)
+    about = {"model": "tiny", "delta_sha256": image.sha256, "delta_size": image.size, "prompt": SECRET}
+    task = PreviewTask.model_validate(about | subject)
     job = jobs.create(session, NewJob(task, "key", tenant="one", kind="preview"), now=now)
     claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
     assert claim

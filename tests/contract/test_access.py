@@ -32,6 +32,7 @@ BODIES: dict[str, Any] = {
     "/v1/models/{model_id}/calibrate": {},
     "/v1/models/{model_id}/ledger/rebase": {"onto": "twin"},
     "/v1/edits/{edit_id}/previews": {"prompt": "an owl"},
+    "/v1/models/{model_id}/autoencoders/{kind}/previews": {"prompt": "an owl", "latents": [17]},
     "/v1/cases": {"bases": ["policy"], "notice": {"concept": "owl"}},
     "/v1/cases:search": {"name": "zyxommaland"},
     "/v1/cases:decide": {"cases": [{"case": CASE_ID, "version": 1}], "decision": REFUSE},
@@ -64,7 +65,7 @@ QUERIES = {"/v1/models/{model_id}": {"force": "true"}}
 ORDER = ("GET", "HEAD", "PUT", "POST", "PATCH", "DELETE")
 """What is deleted is needed before."""
 READ_BY_POST = {"/hf/api/models/{namespace}/{repo}/paths-info/{revision}", "/v1/cases:search"}
-OWNED = re.compile(r"\{(edit_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|number|repo)")
+OWNED = re.compile(r"\{(edit_id|preview_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|number|repo)")
 """Path parameters that name a tenant's resources; other paths answer every tenant with its own data."""
 OPEN_TO_ALL = {
     "/v1/bases",

@@ -17,7 +17,7 @@ PNG = bytes.fromhex(
 class PreviewContext:
     task: PreviewTask
     model_dir: Path
-    delta: Path
+    change: Path
     workdir: Path
     progress: Callable[[str, float, str], None]
     components: Path | None = None
@@ -27,7 +27,7 @@ class PreviewContext:
 def generate(context: PreviewContext) -> tuple[ArtifactFile, ...]:
     if context.task.prompt.startswith("crash"):
         raise RuntimeError(context.task.prompt)
-    assert context.delta.is_file()
+    assert context.change.is_dir() if context.task.steering else context.change.is_file()
     context.progress("generate", 0.5, "generating images")
     names = [preview_image_name(seed, side) for seed in context.task.seeds for side in PREVIEW_SIDES]
     for name in names:

@@ -22,6 +22,7 @@ PATHS = {
     "features": "/features",
     "feature-list": "/features/tiny/object",
     "feature": "/features/tiny/object/172",
+    "steer": "/features/tiny/object/steer?latents=7&latents=18",
     "ledgers": "/ledger",
     "ledger": "/ledger/tiny",
     "ledger-revoke": "/ledger/tiny?revoke={edit_id}",
@@ -154,6 +155,20 @@ def test_heatmaps_cover_their_images_and_can_be_hidden_without_javascript(open_p
     page.get_by_label("Show where a feature is active").uncheck()
     assert not page.locator(".heatmap").first.is_visible()
     assert page.locator(".strip img").first.is_visible()
+
+
+def test_moved_slider_queues_a_preview_of_the_steered_group(open_page: OpenPage) -> None:
+    page = open_page("steer")
+    assert page.locator(".feature-card").count() == 2
+    page.get_by_label("Prompt").fill("a fox")
+    slider = page.get_by_role("slider", name="Strength")
+    slider.press("ArrowRight")
+    page.wait_for_url("**/steer/prev_*")
+    assert page.locator("output").inner_text() == "× 3.5"
+    assert page.locator("#preview-title").inner_text() == "“a fox”, × 3.5"
+    assert page.locator("#preview").get_by_role("status").inner_text() == "Waiting for a worker …"
+    assert slider.evaluate("one => one === document.activeElement")
+    assert "fox" not in page.url
 
 
 def test_form_queues_a_preview_and_waits_for_it(open_page: OpenPage) -> None:

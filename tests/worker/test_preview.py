@@ -3,10 +3,11 @@
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from api_schemas.previews import PreviewTask
+from api_schemas.previews import PreviewTask, Steering, StoredAutoencoder
 from service.store import claims, gc, idempotency, jobs, retention
 from service.store.database import Database
 from service.store.idempotency import Reply, Scope
@@ -31,7 +32,7 @@ def edit(runner: Runner, submit: Callable[..., str], read: Read) -> Job:
 def preview(database: Database, clock: FakeClock, edit: Job) -> Preview:
     delta = next(file for file in edit.artifacts if file.kind == "delta")
 
-    def submit(prompt: str = "Ada Quokka", **changes: str) -> str:
+    def submit(prompt: str = "Ada Quokka", **changes: Any) -> str:
         values = {"delta_sha256": delta.sha256, **changes}
         task = PreviewTask(model="tiny", edit=edit.id, delta_size=delta.size, prompt=prompt, seeds=[7], **values)
         with database.write() as session:
@@ -113,3 +114,18 @@ def test_ended_preview_is_deleted_with_its_prompt(
         assert gc.referenced_digests(session) == {
             (file.overlay or {}).get("delta_sha256", file.sha256) for file in edit.artifacts
         }
+
+
+def test_steered_features_use_the_published_autoencoder(
+    runner: Runner, preview: Preview, edit: Job, read: Read
+) -> None:
+    stored = {"sha256": edit.artifacts[0].sha256, "size": edit.artifacts[0].size}
+    autoencoder = {"module": "mid_block", "files": {"sae.json": stored, "sae.safetensors": stored}}
+    steering = {"kind": "object", "latents": [3], "scale": 0.0}
+    job_id = preview(
+        steering=Steering.model_validate(steering), autoencoder=StoredAutoencoder.model_validate(autoencoder)
+    )
+    runner.run(job_id)
+    job = read(job_id)
+    assert (job.status, job.error) == ("succeeded", None)
+    assert [row.name for row in job.artifacts][:2] == ["7-before.png", "7-after.png"]

@@ -13,12 +13,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from api_schemas.features import AUTOENCODER_FILES
 from editor.errors import FeatureError
 from editor.features.sae.config import Activation
 from editor.features.sae.sparse_codes import SparseCode, above_threshold, top_k
 from editor.io.atomic import write_bytes
 
-CONFIG_FILE, WEIGHTS_FILE = "sae.json", "sae.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = AUTOENCODER_FILES
 FORMAT = "expunge-sae/1"
 CHUNK_ROWS = 4096
 """Rows encoded at once."""

@@ -16,7 +16,7 @@ from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.previews import PendingPreview
+from service.core.previews import PendingPreview, preview_task
 from service.errors import NotFound
 from service.store import audit, jobs
 from service.store.ids import PREVIEW_ID
@@ -44,7 +44,7 @@ def create(
     scope = idempotency_scope(app_state, caller, f"POST /v1/edits/{edit_id}/previews", idempotency_key)
     with app_state.database.read() as session:
         edit = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-    submission = edits.submit(app_state, PendingPreview(caller, scope, edit, body))
+    submission = edits.submit(app_state, PendingPreview(caller, scope, preview_task(edit, body)))
     preview = Preview.model_validate_json(submission.reply.body)
     headers = {"Location": preview.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
     return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)

@@ -1,14 +1,18 @@
 """The features of a model's autoencoders: a searchable list, and the images that each feature responds to."""
 
+from collections.abc import Sequence
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
+from api_schemas.features import Feature
+from api_schemas.previews import MAX_GROUP
 from service.api.auth import ReadsModels
 from service.api.dependencies import AppStateDep
 from service.api.routes.features import FeatureOrder, Kind, Latent, Search, read_image
 from service.api.routes.models import ModelId, get_model, list_models
+from service.core.caller import Caller
 from service.core.features import open_browser
 from service.web.rendering import render
 
@@ -48,6 +52,7 @@ def list_features(
         search=search,
         order=order,
         orders=ORDERS,
+        steered=[feature.latent for feature in found] if search and may_steer(caller, found) else [],
         query=urlencode({"search": search, "order": order}),
         page=page,
         pages=-(-len(found) // PAGE_FEATURES),
@@ -66,7 +71,13 @@ def show_feature(
         autoencoder=browser.autoencoder,
         feature=browser.feature(latent),
         scale=browser.index.scale,
+        steered=[latent] if may_steer(caller) else [],
     )
+
+
+def may_steer(caller: Caller, group: Sequence[Feature] = ()) -> bool:
+    """Return whether the caller may generate images with a group of features steered, and the group is small enough."""
+    return "edits:write" in caller.scopes and len(group) <= MAX_GROUP
 
 
 router.get("/{model_id}/{kind}/images/{name}")(read_image)

@@ -15,7 +15,7 @@ from service.api.routes.previews import ImageName, PreviewId, list_previews, loa
 from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.previews import PendingPreview
+from service.core.previews import PendingPreview, preview_task
 from service.errors import ServiceError
 from service.store.orm import Job
 from service.web.edit_pages import choose_edit, image_response, load_edit
@@ -55,7 +55,7 @@ def create(
     seeds = list(range(int(count) if count.isdecimal() else 0))[: max(SEED_COUNTS)]
     try:
         body = PreviewRequest(prompt=prompt, seeds=seeds)
-        submission = edits.submit(app_state, PendingPreview(caller, None, job, body))
+        submission = edits.submit(app_state, PendingPreview(caller, None, preview_task(job, body)))
     except ValidationError as error:
         messages = {field.field: f"{field.message}. {field.remedy}" for field in invalid_fields(error.errors())}
         return _page(request, app_state, caller, job, prompt=prompt, errors=messages, status=422)

@@ -14,10 +14,12 @@ from api_schemas.edits import EditRequest
 from api_schemas.previews import PreviewTask
 from editor import emoji, jobs
 from editor.errors import PublishingError
+from editor.features.sae.embedded import UNET_SAE_FOLDER
 from editor.generation.config import ImageSpec, Sampler
 from editor.generation.edited_weights import edited_weights
 from editor.generation.pipelines import load_pipeline
 from editor.generation.sampling import generate_images
+from editor.generation.warm_pipelines import WarmPipelines
 from editor.jobs.preview import PreviewContext, generate
 from tests.fakes.pipelines import save_model
 
@@ -49,7 +51,7 @@ def preview_context(job: jobs.EraseJob, folder: Path, **changes: Any) -> Preview
     values: dict[str, Any] = {
         "task": task,
         "model_dir": job.context.model_dir,
-        "delta": job.context.out / "delta.safetensors",
+        "change": job.context.out / "delta.safetensors",
         "workdir": folder,
         "progress": lambda phase, fraction, message: None,
     }
@@ -101,3 +103,24 @@ def test_delta_of_another_model_is_refused(tmp_path: Path) -> None:
         save_file({name: tensor + 1 for name, tensor in load_file(path).items()}, path, metadata={"format": "pt"})
     with pytest.raises(PublishingError, match="is not the file that was edited"):
         generate(preview_context(job, tmp_path / "preview"))
+
+
+def test_features_are_steered_and_the_base_model_stays(tmp_path: Path) -> None:
+    def context(folder: str, scale: float) -> PreviewContext:
+        steering = {"kind": "object", "latents": list(range(64)), "scale": scale}
+        autoencoder = {"module": "mid_block", "files": {}}
+        options = {"prompt": PROMPT, "seeds": [3], "steps": 2, "guidance": 3.0}
+        task = PreviewTask.model_validate({"model": "m", "steering": steering, "autoencoder": autoencoder, **options})
+        return PreviewContext(
+            task, emoji.WEIGHTS, UNET_SAE_FOLDER / "mid_block", tmp_path / folder, lambda *_: None, warm=warm
+        )
+
+    warm = WarmPipelines()
+    stronger, unchanged = (
+        {file.name: read(file.path) for file in generate(context(folder, scale))}
+        for folder, scale in (("stronger", 20.0), ("unchanged", 1.0))
+    )
+    assert list(stronger) == ["3-before.png", "3-after.png"]
+    assert not np.array_equal(stronger["3-before.png"], stronger["3-after.png"])
+    assert np.array_equal(unchanged["3-before.png"], stronger["3-before.png"]), "the hook was removed"
+    assert np.array_equal(unchanged["3-before.png"], unchanged["3-after.png"])

@@ -15,7 +15,7 @@ from service.web.sessions import PUBLIC_PAGES
 from tests.contract.conftest import SampleService
 from tests.service.web.conftest import SignedIn
 
-OWNED = re.compile(r"\{(edit_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
+OWNED = re.compile(r"\{(edit_id|preview_id|case_id|fleet_id|batch_id|calibration_id|endpoint_id|delivery_id|number)")
 """Path parameters that name a tenant's resources."""
 FOR_OPERATORS = {"/admin/keys", "/admin/operations"}
 """Pages about all tenants."""

@@ -1,0 +1,111 @@
+"""Generate images of a prompt with a group of features steered, and with the base model."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+
+from api_schemas.previews import Preview, SteeringRequest
+from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
+from service.api.dependencies import AppStateDep
+from service.api.file_response import download_responses
+from service.api.routes.artifacts import artifact_response
+from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.routes.features import Kind
+from service.api.routes.models import ModelId, get_model
+from service.api.routes.previews import IMAGE_CONTENT, ImageName, serialize_preview
+from service.api.strict_json import StrictJsonRoute
+from service.core import edits, features
+from service.core.app_state import AppState
+from service.core.caller import Caller
+from service.core.previews import PendingPreview, steering_task
+from service.errors import NotFound
+from service.store import audit, jobs
+from service.store.orm import Job
+
+ROOT = "/v1/models/{model_id}/autoencoders/{kind}/previews"
+router = APIRouter(prefix=ROOT, tags=["features"], route_class=StrictJsonRoute)
+
+PreviewId = Annotated[str, Path(description=f"The id that `POST {ROOT}` returned.")]
+
+
+@router.post("", status_code=edits.ACCEPTED, response_model=Preview, summary="Preview steered features")
+def create_preview(
+    model_id: ModelId,
+    kind: Kind,
+    body: SteeringRequest,
+    app_state: AppStateDep,
+    caller: WritesEdits,
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
+    """Queue a small job that generates images of one prompt with the base model and with features steered, at equal seeds.
+
+    The activations of the group are multiplied by `scale` at every position and in every step.
+    """
+    path = f"POST /v1/models/{model_id}/autoencoders/{kind}/previews"
+    scope = idempotency_scope(app_state, caller, path, idempotency_key)
+    browser = features.open_browser(app_state, get_model(app_state, model_id), kind)
+    submission = edits.submit(app_state, PendingPreview(caller, scope, steering_task(browser, body)))
+    preview = Preview.model_validate_json(submission.reply.body)
+    headers = {"Location": preview.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
+    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+
+
+@router.get("/{preview_id}", response_model=Preview, summary="Read a preview of steered features")
+def read_preview(
+    model_id: ModelId, kind: Kind, preview_id: PreviewId, app_state: AppStateDep, caller: ReadsEdits
+) -> Response:
+    """Return the current state of the job, with the paths of its images once it has succeeded."""
+    found = serialize_preview(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
+    headers = {"Cache-Control": "private, no-store"} | ({} if found.finished_at else RETRY_AFTER)
+    return json_response(found.model_dump_json(), 200, headers)
+
+
+@router.post(
+    "/{preview_id}/cancel",
+    response_model=Preview,
+    summary="Cancel a preview of steered features",
+    responses={202: {"model": Preview}},
+)
+def cancel_preview(
+    model_id: ModelId, kind: Kind, preview_id: PreviewId, app_state: AppStateDep, caller: WritesEdits
+) -> Response:
+    """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
+    load_preview(app_state, caller, model_id, kind, preview_id)
+    now = app_state.clock()
+    with app_state.database.write() as session:
+        if jobs.cancel(session, preview_id, now=now):
+            audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
+    found = serialize_preview(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
+    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+
+
+@router.head("/{preview_id}/images/{name}", include_in_schema=False)
+@router.get(
+    "/{preview_id}/images/{name}",
+    summary="Download an image of a preview of steered features",
+    response_class=Response,
+    responses=download_responses(IMAGE_CONTENT, redirected=True),
+)
+def read_preview_image(
+    model_id: ModelId,
+    kind: Kind,
+    preview_id: PreviewId,
+    name: ImageName,
+    request: Request,
+    app_state: AppStateDep,
+    caller: ReadsArtifacts,
+) -> Response:
+    """Return a PNG, or 307 to a presigned bucket URL."""
+    return artifact_response(app_state, load_preview(app_state, caller, model_id, kind, preview_id), name, request)
+
+
+def load_preview(app_state: AppState, caller: Caller, model_id: str, kind: str, preview_id: str) -> Job:
+    """Return the caller's preview of steered features. Raises `NotFound`."""
+    with app_state.database.read() as session:
+        job = jobs.get_steering_preview(session, caller.tenant, model_id, kind, preview_id)
+    if job is None:
+        raise NotFound(
+            f'There is no preview "{preview_id}" of these features.',
+            remedy="Previews are deleted after some hours. Create another one.",
+        )
+    return job
