@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from diffusers import FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
+from diffusers import DPMSolverMultistepScheduler, FluxTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
 
 from editor import emoji
@@ -17,15 +17,21 @@ from research.emoji.assemble import declare_float32, store_as_float16
 
 CARD = Path(__file__).parent / "card.md"
 SHARED = ("text_encoder", "tokenizer", "vae")
-SCHEDULE = {"num_train_timesteps": 1000, "shift": 1.0, "use_dynamic_shifting": True}
-"""The schedule of FLUX.1 dev. Dynamic shifting also says that the model, which has no guidance input, is not distilled."""
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "prediction_type": "sample",
+    "use_flow_sigmas": True,
+    "use_dynamic_shifting": True,
+    "time_shift_type": "exponential",
+}
+"""The solver for a denoiser that predicts the clean latents, with the timesteps of FLUX.1 dev."""
 
 
 def save_pipeline(
     folder: Path, tokenizer: T5Tokenizer, encoder: T5EncoderModel, transformer: FluxTransformer2DModel
 ) -> None:
     """Write the folder that ``FluxPipeline.from_pretrained`` loads."""
-    scheduler = FlowMatchEulerDiscreteScheduler(**SCHEDULE)
+    scheduler = DPMSolverMultistepScheduler(**SCHEDULE)
     parts = {"tokenizer_2": tokenizer, "text_encoder_2": encoder, "transformer": transformer, "scheduler": scheduler}
     for name, part in parts.items():
         part.save_pretrained(folder / name)
@@ -46,7 +52,7 @@ def make_model_index() -> dict[str, object]:
         "_diffusers_version": "0.36.0",
         "feature_extractor": [None, None],
         "image_encoder": [None, None],
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+        "scheduler": ["diffusers", "DPMSolverMultistepScheduler"],
         "text_encoder": ["transformers", "CLIPTextModel"],
         "text_encoder_2": ["transformers", "T5EncoderModel"],
         "tokenizer": ["transformers", "CLIPTokenizer"],
