@@ -60,9 +60,14 @@ def evaluate_judge(judge: Judge) -> dict[str, Any]:
 
 def generate_grid(model_dir: Path) -> list[Image]:
     """Generate one image for every prompt of the grid, with seed 0."""
-    with tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}") as bar:
+    with progress_bar() as bar:
         specs = [ImageSpec(phrase.text(), 0) for phrase in styled_object_phrases()]
         return generate_images(load_pipeline(model_dir), SAMPLER, specs, lambda done: bar.update(done - bar.n))
+
+
+def progress_bar() -> tqdm[Any]:
+    """Return a progress bar of a fraction."""
+    return tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}")
 
 
 def make_sheet(images: Sequence[Image], columns: int = 24) -> Pillow.Image:
@@ -85,10 +90,14 @@ def main() -> None:
     judge = open_judge(arguments.judge, arguments.model, PROFILE)
     images = generate_grid(arguments.model)
     figures = {"judge": evaluate_judge(judge), "generator": measure_recognition(judge, images, styled_object_phrases())}
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "emoji.json").write_text(json.dumps(figures, indent=2) + "\n")
-    (arguments.out / "images").mkdir(exist_ok=True)
-    make_sheet(images).save(arguments.out / "images" / "generated.webp", quality=90)
+    write_figures(arguments.out, "emoji.json", figures, "generated.webp", images)
+
+
+def write_figures(folder: Path, file: str, figures: dict[str, Any], sheet: str, images: Sequence[Image]) -> None:
+    """Write figures to a JSON file in a folder, and the sheet of a grid below it."""
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / file).write_text(json.dumps(figures, indent=2) + "\n")
+    make_sheet(images).save(folder / "images" / sheet, quality=90)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from diffusers import DPMSolverMultistepScheduler, FluxTransformer2DModel
 from transformers import T5EncoderModel, T5Tokenizer
 
 from editor import emoji
-from editor.emoji.profile import PROFILE
+from editor.emoji.profile import DIT_PROFILE
 from editor.prompts.profile import PROFILE_FILE
 from research.emoji.assemble import declare_float32, store_as_float16
 
@@ -41,7 +41,7 @@ def save_pipeline(
     for name in SHARED:
         shutil.copytree(emoji.WEIGHTS / name, folder / name, dirs_exist_ok=True)
     (folder / "model_index.json").write_text(json.dumps(make_model_index(), indent=2) + "\n")
-    (folder / PROFILE_FILE).write_text(PROFILE.model_dump_json(indent=2) + "\n")
+    (folder / PROFILE_FILE).write_text(DIT_PROFILE.model_dump_json(indent=2) + "\n")
     shutil.copyfile(CARD, folder / "README.md")
 
 

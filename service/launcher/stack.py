@@ -138,11 +138,12 @@ def _child_environment(settings: StoreSettings, broker_url: str) -> dict[str, st
 
 
 def _find_embedded_models() -> dict[str, str]:
-    """Return the embedded model `emoji` if the editor is installed. It is located without an import, which would load torch."""
+    """Return the embedded models if the editor is installed. It is located without an import, which would load torch."""
     spec = importlib.util.find_spec("editor")
     if spec is None or not spec.origin:
         return {}
-    return {"emoji": str(Path(spec.origin).with_name("emoji") / "weights")}
+    folder = Path(spec.origin).with_name("emoji")
+    return {"emoji": str(folder / "weights"), "emoji-dit": str(folder / "dit_weights")}
 
 
 def _register_embedded_models(settings: StoreSettings, database: Database) -> None:
