@@ -52,7 +52,7 @@ DENOISER_SITES: tuple[SiteName, ...] = ("cross_attention", "text_gate", "pooled_
 """Sites in the denoiser, through which text enters whatever text encoder is used."""
 Layer = Annotated[int, Field(ge=0, lt=64)]
 Sites = Annotated[
-    Annotated[Literal["auto", "all"], Tag("[word]")]
+    Annotated[Literal["default", "auto", "all"], Tag("[word]")]
     | Annotated[
         Annotated[list[Layer], Field(min_length=1, max_length=8)], AfterValidator(_check_layer_order), Tag("[layers]")
     ]
@@ -109,14 +109,15 @@ class EditOptions(Request):
         "slower, as it passes through all layers).",
     )
     sites: Sites = Field(
-        default=[0],
-        description="The linear maps that are edited. A list of numbers: the text encoder layers whose attention output is "
-        "edited, in ascending order. `auto` uses the layer that the trace of the concept identifies as causal, or the first "
-        "layer if it is not separated from the others; the report gives the reason. `all` edits every site through which text "
-        "enters the image, so that putting the original text encoder back does not undo the removal. A list of names chooses "
-        "among these sites: `text_encoder` (the first layer), and in the denoiser `cross_attention`, `text_gate` and "
-        "`pooled_projection`.",
-        examples=[[0], "auto", "all", ["text_encoder", "cross_attention"]],
+        default="default",
+        description="The linear maps that are edited. `default`: the attention output of the first layer of the CLIP text "
+        "encoders and, in models that read T5 too (Stable Diffusion 3, FLUX.1), the text gate. `auto` is the same with the layer "
+        "that the trace of the concept identifies as causal, or the first layer if it is not separated from the others; the "
+        "report gives the reason. A list of numbers: these layers of the text encoders alone, in ascending order. `all`: every "
+        "site through which text enters the image, so that putting the original text encoder back does not undo the removal. A "
+        "list of names chooses among these sites: `text_encoder` (the first layer), and in the denoiser `cross_attention`, "
+        "`text_gate` and `pooled_projection`.",
+        examples=["default", "auto", "all", [0], ["text_encoder", "cross_attention"]],
     )
     pins: list[Prompt] = Field(
         default=[],
@@ -148,13 +149,15 @@ class EditOptions(Request):
         """The text encoder layers to edit."""
         if self.sites == "auto":
             return "auto"
-        if self.sites == "all" or "text_encoder" in self.sites:
+        if self.sites in ("default", "all") or "text_encoder" in self.sites:
             return [0]
         return [one for one in self.sites if isinstance(one, int)]
 
     @property
     def denoiser_sites(self) -> tuple[SiteName, ...]:
-        """The sites of the denoiser to edit. `all` names those that a model may not have."""
+        """The sites of the denoiser to edit. Those of `default`, `auto` and `all` are edited if the model has them."""
         if self.sites == "all":
             return DENOISER_SITES
-        return tuple(name for name in DENOISER_SITES if self.sites != "auto" and name in self.sites)
+        if self.sites in ("default", "auto"):
+            return () if self.preset == "paper" else ("text_gate",)
+        return tuple(name for name in DENOISER_SITES if name in self.sites)

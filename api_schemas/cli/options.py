@@ -61,9 +61,10 @@ SitesChoice = Annotated[
     str,
     typer.Option(
         "--sites",
-        metavar="auto|all|LAYERS|NAMES",
-        help="What to edit: layers of the text encoder, such as 0 or 0,1; auto: the layer that the trace finds; all: every "
-        "way that text takes into the image; or names such as text_encoder,cross_attention.",
+        metavar="default|auto|all|LAYERS|NAMES",
+        help="What to edit. default: the first layer of the text encoders, and the text gate of models that read T5; auto: the "
+        "layer that the trace finds; all: every way that text takes into the image; layers, such as 0 or 0,1; or names such as "
+        "text_encoder,cross_attention.",
     ),
 ]
 Preservation = Annotated[
@@ -152,7 +153,7 @@ def read_solve_options(
     method: Method = "default",
     preservation: Preservation = "auto",
     aim: AimChoice = "attention",
-    sites: SitesChoice = "0",
+    sites: SitesChoice = "default",
 ) -> dict[str, Any]:
     """Return the `options` of the request: how the edit is computed."""
     weight, layers = parse_weight(preservation), parse_sites(sites)
@@ -224,8 +225,8 @@ def parse_attacks(texts: list[str]) -> dict[str, Any]:
 
 
 def parse_sites(text: str) -> list[int] | list[str] | str:
-    """Parse `auto`, `all`, `0,1` or `text_encoder,cross_attention`."""
-    if text in ("auto", "all"):
+    """Parse `default`, `auto`, `all`, `0,1` or `text_encoder,cross_attention`."""
+    if text in ("default", "auto", "all"):
         return text
     parts = text.split(",")
     if all(part in get_args(SiteName) for part in parts):
@@ -235,7 +236,8 @@ def parse_sites(text: str) -> list[int] | list[str] | str:
     except ValueError as error:
         names = ", ".join(get_args(SiteName))
         raise UsageError(
-            f'--sites "{text}" names no sites.', remedy=f"Write auto, all, numbers such as 0,1, or names among {names}."
+            f'--sites "{text}" names no sites.',
+            remedy=f"Write default, auto, all, numbers such as 0,1, or names among {names}.",
         ) from error
 
 

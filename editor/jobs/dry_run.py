@@ -105,10 +105,10 @@ def make_plan(
 
 
 def without_trace(request: EditRequest) -> EditRequest:
-    """Return the request with sites "auto" replaced by the first layer, which a trace selects in most cases."""
+    """Return the request with sites "auto" replaced by the default ones, which a trace selects in most cases."""
     if request.options.sites != "auto":
         return request
-    options = EditOptions.model_validate(request.options.model_dump() | {"sites": [0]})
+    options = EditOptions.model_validate(request.options.model_dump() | {"sites": "default"})
     return request.model_copy(update={"options": options})
 
 

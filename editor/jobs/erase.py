@@ -25,6 +25,7 @@ from editor.prompts.resolve_request import resolve_request
 from editor.publishing import export
 from editor.publishing.attestation.keys import open_signer
 from editor.publishing.filenames import DELTA
+from editor.sites.registry import name_sites
 
 REFINING_FRACTION = 0.6
 """Finished fraction of the validate phase that rounds report: how many follow is not known."""
@@ -230,7 +231,8 @@ class EraseJob(Job):
         context = self.context
         if context.ledger is None:
             return None
-        entries = entries_from_request(context.request, context.label, context.now, self.replacements.names)
+        options = name_sites(context.request.options, self.model.checkpoint)
+        entries = entries_from_request(context.request, options, context.label, context.now, self.replacements.names)
         return LedgerJoin(LedgerFolder(context.ledger, context.profile), entries)
 
     @cached_property

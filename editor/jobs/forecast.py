@@ -32,7 +32,7 @@ from editor.methods.encoder_edit import edit_encoder
 from editor.methods.tensor_edits import Edit, SharedEdit, TensorEdit
 from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, label_removal, open_prompt_builders
 from editor.prompts.resolve_request import resolve_request
-from editor.sites.registry import denoiser_sites
+from editor.sites.registry import denoiser_sites, name_sites
 
 MAX_FORECAST_PROMPTS = 96
 """Held-out retain prompts in a forecast for which the caller provides no prompts."""
@@ -86,7 +86,8 @@ def forecast(
     """
     builders = open_prompt_builders(checkpoint, profile)
     ranked = replacements or rank_replacements(request, checkpoint.encoders[0], builders[0], None)
-    entries = entries_from_request(request, candidates=ranked.names) if folder else []
+    options = name_sites(request.options, checkpoint)
+    entries = entries_from_request(request, options, candidates=ranked.names) if folder else []
     others = other_removals(entries, folder.read_for(checkpoint), builders[0]) if folder else []
     removals = resolve_request(
         request, builders[0], each_alone=folder is not None, candidates=ranked.names, others=others

@@ -175,7 +175,7 @@ class ClosedLoop:
     def _next_layers(self) -> tuple[int, ...] | None:
         """Return the layers that are edited when less preservation was not enough; None if they are given."""
         options, layers = self.request.options, self.model.first_encoder.layers
-        return (0, 1) if options.sites == [0] and not self.request.ledger and layers > 1 else None
+        return (0, 1) if options.sites in ("default", [0]) and not self.request.ledger and layers > 1 else None
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""

@@ -39,7 +39,7 @@ class LedgerEntry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     removal: RequestedRemoval
-    options: EditOptions = EditOptions()
+    options: EditOptions = Field(EditOptions(sites=[0]), description="Of the request, with its sites named.")
     parameters: SolveParameters = SolveParameters()
     label: str = Field(
         "", description="The caller's own reference, such as a ticket number. Does not affect the weights."
@@ -112,15 +112,24 @@ def merge_entries(entries: Iterable[LedgerEntry]) -> dict[str, LedgerEntry]:
 
 def entries_from_request(
     request: EditRequest,
+    options: EditOptions,
     label: str = "",
     since: datetime | None = None,
     candidates: Sequence[tuple[str, ...]] = (),
 ) -> list[LedgerEntry]:
-    """Return an entry for each removal of a request; ``candidates`` are the automatic replacements of each."""
+    """Return an entry for each removal of a request.
+
+    Args:
+        request: the request.
+        options: its options, with the sites named that they stand for in the model.
+        label: the caller's reference for the request.
+        since: when it was made.
+        candidates: the automatic replacements of each removal.
+    """
     return [
         LedgerEntry(
             removal=removal,
-            options=request.options,
+            options=options,
             label=label,
             since=since,
             withhold_name=request.withhold_names,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from api_schemas.edits import EditOptions, SiteName
 from editor.checkpoints import Checkpoint
 from editor.errors import SiteError
-from editor.prompts import PromptBuilder
+from editor.prompts import PromptBuilder, open_prompt_builders
 from editor.sites.cross_attention import find_cross_attention
 from editor.sites.pooled_projection import find_pooled_projection
 from editor.sites.stream_site import StreamSite
@@ -19,7 +19,7 @@ FIND_SITE: Mapping[SiteName, Callable[[Checkpoint, Sequence[PromptBuilder]], Str
 
 
 def denoiser_sites(checkpoint: Checkpoint, builders: Sequence[PromptBuilder], options: EditOptions) -> list[StreamSite]:
-    """Return the sites of a model's denoiser that the options name; ``all`` names those that the model has.
+    """Return the sites of a model's denoiser that the options name; ``default`` and ``all`` name those that the model has.
 
     Raises:
         SiteError: the model lacks a named site, or for ``all`` any site of a denoiser.
@@ -28,11 +28,20 @@ def denoiser_sites(checkpoint: Checkpoint, builders: Sequence[PromptBuilder], op
     found = {name: FIND_SITE[name](checkpoint, builders) for name in wanted if name in FIND_SITE}
     sites = {name: site for name, site in found.items() if site is not None}
     missing = [name for name in wanted if name not in sites]
-    if missing and (options.sites != "all" or not sites):
+    optional = options.sites in ("default", "auto") or (options.sites == "all" and sites)
+    if missing and not optional:
         present = ", ".join(sites) or "no site of a denoiser that can be edited"
         raise SiteError(
             f"{checkpoint.path} has no site {missing[0]!r}; it has {present}.",
             field="options.sites",
-            remedy='Send "all" for every site that the model has, or leave sites out to edit the text encoder.',
+            remedy='Send "all" for every site that the model has, or leave sites out to edit those of its family.',
         )
     return [sites[name] for name in wanted if name in sites]
+
+
+def name_sites(options: EditOptions, checkpoint: Checkpoint) -> EditOptions:
+    """Return the options with ``default`` replaced by the sites that it stands for in a model, as a ledger stores them."""
+    if options.sites != "default":
+        return options
+    names = [site.name for site in denoiser_sites(checkpoint, open_prompt_builders(checkpoint), options)]
+    return EditOptions.model_validate(options.model_dump() | {"sites": ["text_encoder", *names] if names else [0]})

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from api_schemas.edits import EditRequest, Removal
+from api_schemas.edits import EditOptions, EditRequest, Removal
 from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.emoji.profile import PROFILE
 from editor.jobs.replacements import rank_replacements
@@ -15,6 +15,8 @@ from editor.ledger import LedgerFolder, entries_from_request
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, choose_destination
 from editor.prompts.automatic_replacement import choose_destinations, sibling_names
 from editor.prompts.resolve_request import resolve_request
+
+OPTIONS = EditOptions(sites=[0])
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +90,8 @@ def test_weights_do_not_depend_on_the_order_in_which_removals_join(
     """Each concept is the others' best candidate, so each choice depends on all removals."""
     ranked = {"fox": ("bear", "lion", "owl"), "bear": ("fox", "lion", "owl"), "lion": ("fox", "bear", "owl")}
     entries = {
-        name: entries_from_request(request(Removal(concept=name)), candidates=[names]) for name, names in ranked.items()
+        name: entries_from_request(request(Removal(concept=name)), OPTIONS, candidates=[names])
+        for name, names in ranked.items()
     }
     found = []
     for number, order in enumerate(permutations(ranked)):
@@ -105,7 +108,7 @@ def test_weights_do_not_depend_on_the_order_in_which_removals_join(
 def test_ledger_keeps_the_candidates_of_a_removal_that_is_added_again(checkpoint: Checkpoint, tmp_path: Path) -> None:
     ledger = LedgerFolder(tmp_path).read_for(checkpoint)
     asked = request(Removal(concept="fox"))
-    once = ledger.add(entries_from_request(asked, candidates=[("bear",)]))
-    again = once.add(entries_from_request(asked, candidates=[("lion",)]))
+    once = ledger.add(entries_from_request(asked, OPTIONS, candidates=[("bear",)]))
+    again = once.add(entries_from_request(asked, OPTIONS, candidates=[("lion",)]))
     assert [entry.parameters.candidates for entry in again.active] == [("lion",)]
     assert len({ledger.digest, once.digest, again.digest}) == 3
