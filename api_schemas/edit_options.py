@@ -159,5 +159,5 @@ class EditOptions(Request):
         if self.sites == "all":
             return DENOISER_SITES
         if self.sites in ("default", "auto"):
-            return () if self.preset == "paper" else ("text_gate",)
+            return () if self.method == "diff_quickfix" else ("text_gate",)
         return tuple(name for name in DENOISER_SITES if name in self.sites)
