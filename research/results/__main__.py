@@ -29,6 +29,7 @@ from research.results import (
     service_scaleout,
     single_concept,
     steering,
+    text_routes,
 )
 
 
@@ -65,6 +66,7 @@ SECTIONS = {
     "foreseen": Section(
         EDITS, collateral_forecast.ForecastRow, collateral_forecast.measure, collateral_forecast.render
     ),
+    "routes": Section(EDITS, text_routes.RouteRow, text_routes.measure, text_routes.render),
     "methods": Section(TEXT_SPACE, methods.MethodRow, methods.measure, methods.render),
     "aims": Section(TEXT_SPACE, aim_and_layer.AimRow, aim_and_layer.measure, aim_and_layer.render),
     "diffusion_features": Section(
