@@ -24,6 +24,8 @@ class Checkpoint:
     encoders: tuple[TextEncoder, ...]
     """The CLIP text encoders, in the order of the pipeline."""
     unedited_encoders: tuple[UneditedEncoder, ...] = ()
+    device: str = "cpu"
+    """Where T5 runs, of which an edit needs final states."""
 
     @property
     def unedited_variants(self) -> tuple[str, ...]:

@@ -30,7 +30,9 @@ class Job:
     @cached_property
     def model(self) -> Model:
         """The base model."""
-        return open_model(self.context.model_dir, self.context.digest_folder, self.context.profile)
+        context = self.context
+        device = str(context.device.resolve().torch_device)
+        return open_model(context.model_dir, context.digest_folder, context.profile, device)
 
     @property
     def salt(self) -> str:

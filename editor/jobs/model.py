@@ -1,7 +1,7 @@
 """The base model of a job."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -75,20 +75,23 @@ def component_digests(components: Path | None) -> dict[str, str]:
     return {path.relative_to(components).as_posix(): file_digest(path) for path in sorted(paths) if components}
 
 
-def open_model(path: Path, digest_folder: Path | None = None, profile: Profile | None = None) -> Model:
+def open_model(
+    path: Path, digest_folder: Path | None = None, profile: Profile | None = None, device: str = "cpu"
+) -> Model:
     """Open a diffusers folder or a single-file checkpoint lazily.
 
     Args:
         path: the model.
         digest_folder: stores the digests of the model's files for the next process.
         profile: used instead of the model's own.
+        device: where text encoders run of which an edit needs final states.
 
     Raises:
         CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
     """
     described = profile.model_dump_json() if profile else None
     checkpoint, builders = _open_model(path, model_version(path), described)
-    return Model(checkpoint, builders, digest_folder)
+    return Model(replace(checkpoint, device=device), builders, digest_folder)
 
 
 @lru_cache(MODELS_IN_MEMORY)

@@ -11,6 +11,7 @@ from editor.methods.registry import SOLVERS
 from editor.methods.tensor_edits import SharedEdit, make_record
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.sites.stream_site import StreamSite
+from editor.sites.t5_states import release_encoder
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
 
@@ -42,10 +43,13 @@ def edit_denoiser(
         SolveError: the pinned prompts leave no direction to edit.
     """
     composed, reported = prepare_removals(removals, report_on, builder, adjustments)
-    return [
-        edit_site(site, LayerEdit(site, builder, composed, method, cache, reported, adjustments))
-        for site in track(sites)
-    ]
+    try:
+        return [
+            edit_site(site, LayerEdit(site, builder, composed, method, cache, reported, adjustments))
+            for site in track(sites)
+        ]
+    finally:
+        release_encoder()
 
 
 def edit_site(site: StreamSite, edit: LayerEdit) -> SharedEdit:

@@ -6,7 +6,7 @@ too. The encoder is run by transformers, once for each prompt, at the length tha
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,21 @@ def load_tokenizer(folder: Path) -> Any:
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-@cache
-def load_encoder(folder: Path) -> Any:
-    """Load an encoder in the precision of its files."""
+@lru_cache(maxsize=1)
+def load_encoder(folder: Path, device: str) -> Any:
+    """Load an encoder in the precision of its files. It stays in memory until `release_encoder`."""
     from transformers import T5EncoderModel
 
-    return T5EncoderModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto").eval()
+    return (
+        T5EncoderModel.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto")
+        .to(device)
+        .eval()
+    )
+
+
+def release_encoder() -> None:
+    """Free the memory of the encoder that was loaded last: T5-XXL has 10 GB."""
+    load_encoder.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -53,6 +62,7 @@ class T5States:
     length: int
     """Rows of a prompt, to which its pipeline pads."""
     width: int
+    device: str = "cpu"
     cache: StateCache = field(default_factory=StateCache, repr=False)
     repeats_first: bool = False
 
@@ -103,7 +113,7 @@ class T5States:
         tokens = load_tokenizer(self.tokenizer)(
             texts, padding="max_length", truncation=True, max_length=self.length, return_tensors="pt"
         )
-        states = load_encoder(self.encoder)(tokens.input_ids)[0].float()
+        states = load_encoder(self.encoder, self.device)(tokens.input_ids.to(self.device))[0].float().cpu()
         index = torch.zeros(len(texts), self.length, dtype=torch.long)
         kept, count = [], 0
         for number, text in enumerate(texts):

@@ -97,7 +97,7 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
     width = denoiser.shape(GATE)[1]
     tokenizer = tokenizer_folder(root, t5)
     length = min(LENGTHS[checkpoint.family], tokenizer_length(tokenizer))
-    stream: Stream = T5States(root / t5, tokenizer, length, width)
+    stream: Stream = T5States(root / t5, tokenizer, length, width, checkpoint.device)
     if checkpoint.family == "sd3":
         assert isinstance(stream, T5States)
         stream = Stacked(states_stream(checkpoint, builders), stream, builders[0].context_length)
