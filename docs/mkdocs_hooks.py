@@ -18,6 +18,7 @@ PAGES_OUTSIDE_DOCS = {
     "CONTRIBUTING.md": "contributing.md",
     "SECURITY.md": "security.md",
     "research/emoji/card.md": "reference/cards/emoji.md",
+    "research/emoji_dit/card.md": "reference/cards/emoji_dit.md",
     "editor/emoji/features/unet_sae/README.md": "reference/cards/unet_sae.md",
     "editor/emoji/features/clip_sae/README.md": "reference/cards/clip_sae.md",
     "editor/emoji/features/diffc/README.md": "reference/cards/diffc.md",

@@ -30,8 +30,8 @@ PROFILE = Profile(
     style_contexts=3 * len(OBJECT_NAMES),
     sampler=SamplerDefaults(steps=20, guidance=3.0),
 )
-DIT_PROFILE = PROFILE.model_copy(update={"sampler": SamplerDefaults(steps=12, guidance=2.0, size=(64, 64))})
-"""The profile of `emoji-dit`. The files of a FLUX-class model do not state the size of its images."""
+DIT_PROFILE = PROFILE.model_copy(update={"sampler": SamplerDefaults(steps=10, guidance=1.0, size=(64, 64))})
+"""The profile of `emoji-dit`, which needs no guidance. The files of a FLUX-class model do not state the size of its images."""
 
 
 def styled_object_phrases() -> list[Phrase]:

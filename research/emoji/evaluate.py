@@ -65,7 +65,7 @@ def generate_grid(model_dir: Path) -> list[Image]:
         return generate_images(load_pipeline(model_dir), SAMPLER, specs, lambda done: bar.update(done - bar.n))
 
 
-def progress_bar() -> tqdm[Any]:
+def progress_bar() -> "tqdm[Any]":
     """Return a progress bar of a fraction."""
     return tqdm(total=1.0, desc="images", bar_format="{l_bar}{bar}| {elapsed}")
 

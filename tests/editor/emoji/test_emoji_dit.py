@@ -1,0 +1,82 @@
+"""The embedded FLUX-class model: it draws what prompts ask for, and a default removal closes both routes of its text."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from api_schemas.edits import EditRequest, Validation
+from editor.checkpoints import weight_files
+from editor.emoji import DIT_WEIGHTS, JUDGE, WEIGHTS
+from editor.emoji.locate import embedded_model_folder
+from editor.emoji.profile import DIT_PROFILE, styled_object_phrases
+from editor.generation.config import Image, ImageSpec
+from editor.generation.device import DeviceSettings
+from editor.generation.edited_weights import edited_weights
+from editor.generation.pipelines import load_pipeline
+from editor.generation.sampling import generate_images
+from editor.jobs.forecast import solve
+from editor.jobs.model import open_model
+from editor.jobs.sampler_settings import choose_sampler
+from editor.judging.judge import Judge, open_judge
+from editor.prompts import load_profile
+from editor.prompts.templates import evenly_spaced
+from research.emoji.evaluate import measure_recognition
+
+SHARED = ("text_encoder", "vae")
+FOXES = [ImageSpec(prompt, 1) for prompt in ("a fox, noto", "twemoji style fox", "a fluent emoji of a fox", "a fox")]
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> Any:
+    return load_pipeline(DIT_WEIGHTS)
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    return open_judge(JUDGE, DIT_WEIGHTS, DIT_PROFILE)
+
+
+def generate(pipeline: Any, specs: list[ImageSpec]) -> list[Image]:
+    sampler = choose_sampler(Validation(), DIT_PROFILE, pipeline, DeviceSettings(device="cpu").resolve())
+    return generate_images(pipeline, sampler, specs)
+
+
+def test_new_weights_are_at_most_25_megabytes_and_the_others_those_of_emoji() -> None:
+    own, emoji = weight_files(DIT_WEIGHTS), weight_files(WEIGHTS)
+    shared = {name for name in own if name.split("/")[0] in SHARED}
+    assert len(shared) == len(SHARED)
+    assert all(own[name].read_bytes() == emoji[name].read_bytes() for name in shared)
+    assert sum(path.stat().st_size for name, path in own.items() if name not in shared) <= 25_000_000
+
+
+def test_it_is_found_by_its_name_with_its_own_profile() -> None:
+    assert embedded_model_folder("emoji-dit") == DIT_WEIGHTS
+    assert load_profile(DIT_WEIGHTS) == DIT_PROFILE
+
+
+def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> None:
+    phrases = evenly_spaced(styled_object_phrases(), 24)
+    figures = measure_recognition(
+        judge, generate(pipeline, [ImageSpec(phrase.text(), 0) for phrase in phrases]), phrases
+    )
+    assert figures["object_accuracy"] >= 0.90
+    assert figures["style_accuracy"] >= 0.90
+
+
+def test_an_image_does_not_depend_on_its_batch(pipeline: Any) -> None:
+    together, alone = generate(pipeline, FOXES[:2])[0], generate(pipeline, FOXES[:1])[0]
+    assert np.abs(together.astype(int) - alone.astype(int)).max() <= 2
+
+
+def test_a_default_removal_closes_both_routes(pipeline: Any, judge: Judge) -> None:
+    request = EditRequest.model_validate(
+        {"model": "emoji-dit", "removals": [{"concept": "fox", "replacement": "dog face"}]}
+    )
+    edits = solve(open_model(DIT_WEIGHTS), request)
+    updates = [update for edit in edits for update in edit.updates]
+    assert {update.component for update in updates} == {"text_encoder", "transformer"}
+    with edited_weights(pipeline, updates):
+        images = generate(pipeline, FOXES)
+    found, _ = judge.classify("object", judge.embed_images(images), judge.class_names("object"))
+    assert found == ["dog face"] * len(FOXES)
