@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from api_schemas.edits import EditRequest
 from api_schemas.report import AuditReport
-from editor import emoji
+from editor.emoji.locate import embedded_model_folder
 from editor.io.atomic import write_bytes
 from editor.jobs.local_erasure import erase
 
@@ -23,7 +23,7 @@ class MeasuredReport(BaseModel):
 
 @dataclass(frozen=True)
 class OrdinaryRequests:
-    """Runs requests on the embedded model as ``expunge erase`` does, and stores each report once it is finished."""
+    """Runs requests on an embedded model as ``expunge erase`` does, and stores each report once it is finished."""
 
     folder: Path
     """Reports by the digest of their request. Delete it to measure again after the code has changed."""
@@ -44,5 +44,5 @@ class OrdinaryRequests:
     def _run(self, request: EditRequest) -> MeasuredReport:
         started = time.perf_counter()
         with tempfile.TemporaryDirectory() as out:
-            erasure = erase(request, emoji.WEIGHTS, Path(out), cache=self.cache, delta_only=True)
+            erasure = erase(request, embedded_model_folder(request.model), Path(out), cache=self.cache, delta_only=True)
         return MeasuredReport(seconds=time.perf_counter() - started, report=erasure.report)

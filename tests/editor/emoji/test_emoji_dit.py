@@ -56,7 +56,7 @@ def test_it_is_found_by_its_name_with_its_own_profile() -> None:
 
 
 def test_generated_images_match_their_prompts(pipeline: Any, judge: Judge) -> None:
-    phrases = evenly_spaced(styled_object_phrases(), 24)
+    phrases = evenly_spaced(styled_object_phrases(), 12)
     figures = measure_recognition(
         judge, generate(pipeline, [ImageSpec(phrase.text(), 0) for phrase in phrases]), phrases
     )
