@@ -100,9 +100,11 @@ def test_ended_preview_is_deleted_with_its_prompt(
 ) -> None:
     job_id, queued = preview(), preview()
     runner.run(job_id)
-    scope = Scope("key", f"POST /v1/edits/{edit.id}/previews", "k")
+    parents = f"edits/{edit.id}", "models/tiny/autoencoders/object"
+    scopes = [Scope("key", f"POST /v1/{parent}/previews", "k") for parent in parents]
     with database.write() as session:
-        idempotency.store_replies(session, {scope: Reply("f", 202, "Ada Quokka")}, now=clock())
+        reply = Reply("f", 202, "Ada Quokka")
+        idempotency.store_replies(session, dict.fromkeys(scopes, reply), now=clock())
         assert retention.delete_old_previews(session, before=clock()) == 0
     clock.advance(60)
     with database.write() as session:
@@ -110,7 +112,7 @@ def test_ended_preview_is_deleted_with_its_prompt(
         assert session.get(Job, job_id) is None
         assert session.get(Job, queued)
         assert session.get(Job, edit.id)
-        assert idempotency.find_replies(session, [scope]) == {}
+        assert idempotency.find_replies(session, scopes) == {}
         assert gc.referenced_digests(session) == {
             (file.overlay or {}).get("delta_sha256", file.sha256) for file in edit.artifacts
         }
