@@ -11,6 +11,7 @@ import torch
 from pydantic import BaseModel, TypeAdapter
 from tqdm import tqdm
 
+from editor.emoji.locate import EMBEDDED_MODELS
 from editor.io.atomic import write_bytes
 from research.harness import SAMPLER, EmbeddedModel
 from research.results import (
@@ -116,6 +117,7 @@ def main() -> None:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the documentation")
     parser.add_argument("--cache", type=Path, default=Path("build/images"), help="cache of the base model's images")
     part = parser.add_argument_group("pass_rate")
+    part.add_argument("--model", default="emoji", choices=list(EMBEDDED_MODELS), help="model to edit")
     part.add_argument("--only", nargs="+", default=[], metavar="CONCEPT", help="measure these concepts only")
     part.add_argument("--objects", type=int, metavar="N", help="measure N evenly spaced objects")
     part.add_argument(
@@ -127,7 +129,7 @@ def main() -> None:
     for name in arguments.sections:
         section, measure = SECTIONS[name], SECTIONS[name].measure
         if name == "pass_rate":
-            selection = pass_rate.Selection(arguments.only, arguments.objects, arguments.shard)
+            selection = pass_rate.Selection(arguments.model, arguments.only, arguments.objects, arguments.shard)
             measure = partial(pass_rate.measure, selection=selection, reports=arguments.reports)
         rows = list(tqdm(measure(model), desc=name))
         write_bytes(folder / f"{name}.json", TypeAdapter(list[Any]).dump_json(rows, indent=1) + b"\n")

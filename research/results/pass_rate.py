@@ -1,12 +1,13 @@
 """How many default requests pass: ``python -m research.results pass_rate``.
 
-Every object without a replacement and every style of the embedded model, removed one at a time by the request that
+Every object without a replacement and every style of an embedded model, removed one at a time by the request that
 ``expunge erase`` sends without options. Reports are stored as they are finished, so a run may be interrupted, and divided with
 ``--only`` and ``--shard``; all share the images of the unedited model.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,7 @@ from api_schemas.errors import UsageError
 from api_schemas.judging import Check, Estimate, Verdict
 from api_schemas.kinds import ConceptKind
 from api_schemas.report import AuditReport, TradeOffPoint
+from editor.emoji.locate import EMBEDDED_MODELS
 from editor.emoji.vocabulary import OBJECT_NAMES, STYLES
 from editor.prompts.templates import evenly_spaced
 from editor.stats.intervals import estimate_rate
@@ -29,8 +31,9 @@ VERDICTS: tuple[Verdict, ...] = ("passed", "failed", "inconclusive")
 
 @dataclass(frozen=True)
 class Selection:
-    """Which concepts are measured."""
+    """Which concepts are measured, and on which model."""
 
+    model: str = "emoji"
     only: Sequence[str] = ()
     """Names; empty for all."""
     objects: int | None = None
@@ -38,7 +41,11 @@ class Selection:
     shard: tuple[int, int] = (1, 1)
     """Which part of how many, from 1."""
 
-    def removals(self) -> list[Removal]:
+    def requests(self) -> list[EditRequest]:
+        """Return a request for each concept. Raises UsageError: a name is unknown."""
+        return [EditRequest(model=self.model, removals=[removal]) for removal in self._removals()]
+
+    def _removals(self) -> list[Removal]:
         """Return the removals. Raises UsageError: a name is unknown."""
         objects = OBJECT_NAMES if self.objects is None else evenly_spaced(OBJECT_NAMES, self.objects)
         named: list[tuple[str, ConceptKind]] = [
@@ -55,7 +62,7 @@ class Selection:
         return [Removal(concept=name, kind=kind) for name, kind in named[part - 1 :: parts]]
 
 
-EVERY_CONCEPT = Selection()
+EVERY_CONCEPT = tuple(Selection(model) for model in EMBEDDED_MODELS)
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -79,6 +86,7 @@ class GateRow(BaseModel):
 class PassRateRow(BaseModel):
     """One default request."""
 
+    model: str = "emoji"
     concept: str
     kind: ConceptKind
     destination: str
@@ -102,6 +110,7 @@ def make_row(measured: MeasuredReport) -> PassRateRow:
     assert report.verdict is not None
     held_out = next(group for group in validation.groups if group.group == "generality")
     return PassRateRow(
+        model=report.model.id,
         concept=removal.concept,
         kind=removal.kind,
         destination=removal.destination,
@@ -134,8 +143,8 @@ def trade_off(report: AuditReport) -> list[TradeOffPoint]:
 def measure(model: EmbeddedModel, selection: Selection = Selection(), reports: Path = REPORTS) -> Iterator[PassRateRow]:
     """Yield a row for each selected concept, and for every other one whose report is stored."""
     requests = OrdinaryRequests(reports, model.cache)
-    selected = [EditRequest(removals=[removal]) for removal in selection.removals()]
-    others = [EditRequest(removals=[removal]) for removal in EVERY_CONCEPT.removals()]
+    selected = selection.requests()
+    others = [request for every in EVERY_CONCEPT for request in every.requests()]
     yield from (make_row(requests.measure(request)) for request in selected)
     stored = (request for request in others if request not in selected and requests.path(request).exists())
     yield from (make_row(requests.measure(request)) for request in stored)
@@ -144,9 +153,10 @@ def measure(model: EmbeddedModel, selection: Selection = Selection(), reports: P
 def render(rows: list[PassRateRow]) -> str:
     """Render the section."""
     parts = [TEXT, COLUMNS]
-    for kind in ("object", "style"):
-        if own := [row for row in rows if row.kind == kind]:
-            parts.append(render_share(f"{kind}s", len(OBJECT_NAMES if kind == "object" else STYLES), own))
+    for model, kind in product(EMBEDDED_MODELS, ("object", "style")):
+        if own := [row for row in rows if (row.model, row.kind) == (model, kind)]:
+            every = len(OBJECT_NAMES if kind == "object" else STYLES)
+            parts.append(render_share(f"{kind}s of {model}", every, own))
     missed = [row for row in rows if row.verdict != "passed"]
     if missed:
         parts += [FAILURES, *(line for row in missed for line in render_failure(row))]
@@ -166,17 +176,17 @@ def render_failure(row: PassRateRow) -> Iterator[str]:
     for gate in row.gates:
         if gate.outcome != "passed":
             measured = f"{gate.measured.value:.3f} ({gate.measured.low:.3f} to {gate.measured.high:.3f})"
-            yield f"| {row.concept} | {becomes} | {gate.name} | {measured} | {gate.threshold:g} | {gate.outcome} |"
+            yield f"| {row.concept}, {row.model} | {becomes} | {gate.name} | {measured} | {gate.threshold:g} | {gate.outcome} |"
     curve = ", ".join(f"{point.preservation:g}: {point.removed:.2f} / {point.retained:.2f}" for point in row.trade_off)
-    yield f"| {row.concept} | {becomes} | trade-off: weight: removed / retained | {curve} | | {row.verdict} |"
+    yield f"| {row.concept}, {row.model} | {becomes} | trade-off: weight: removed / retained | {curve} | | {row.verdict} |"
 
 
 TEXT = """## Default requests that pass
 
 Every object without a replacement and every style, removed one at a time by `expunge erase --remove NAME` without further
-options; read from the reports. Shares have 95 % Wilson intervals; seconds are the median of a request,
-with other work beside it. Concepts that are not measured yet are left out: `python -m research.results pass_rate` measures
-them.
+options, or with `--model emoji-dit`; read from the reports. Shares have 95 % Wilson intervals; seconds are the median of a
+request, with other work beside it. Concepts that are not measured yet are left out: `python -m research.results pass_rate`
+measures them, with `--model emoji-dit` on the second model.
 """
 COLUMNS = """| removed | measured | passed | failed | inconclusive | seconds |
 |---|---|---|---|---|---|"""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api_schemas.edits import EditRequest
+from api_schemas.edits import EditRequest, Removal
 from api_schemas.errors import UsageError
 from api_schemas.gates import Gate
 from api_schemas.judging import GroupScore, JudgeRecord, SamplerRecord, Validation
@@ -58,7 +58,7 @@ def make_report(request: EditRequest) -> AuditReport:
     return AuditReport(
         job_id="offline",
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
-        model=ModelRecord(id="emoji", family="sd1", files={}),
+        model=ModelRecord(id=request.model, family="sd1", files={}),
         removals=[record],
         solves=[],
         traces=[],
@@ -69,6 +69,11 @@ def make_report(request: EditRequest) -> AuditReport:
         artifacts=[],
         software={},
     )
+
+
+def concept_of(request: EditRequest) -> Removal:
+    (removal,) = request.removals
+    return removal
 
 
 @pytest.fixture
@@ -85,16 +90,14 @@ def requested(monkeypatch: pytest.MonkeyPatch) -> list[EditRequest]:
 
 
 def test_every_object_and_style_is_measured_once_over_all_parts() -> None:
-    parts = [Selection(shard=(part, 3)).removals() for part in (1, 2, 3)]
-    names = [removal.concept for part in parts for removal in part]
+    parts = [Selection(shard=(part, 3)).requests() for part in (1, 2, 3)]
+    names = [concept_of(request).concept for part in parts for request in part]
     assert sorted(names) == sorted([*OBJECT_NAMES, *STYLES])
-    assert len(Selection(objects=10).removals()) == 10 + len(STYLES)
-    assert [(one.concept, one.kind) for one in Selection(only=("ink", "fox")).removals()] == [
-        ("ink", "style"),
-        ("fox", "object"),
-    ]
+    assert len(Selection(objects=10).requests()) == 10 + len(STYLES)
+    named = [concept_of(request) for request in Selection(only=("ink", "fox")).requests()]
+    assert [(one.concept, one.kind) for one in named] == [("ink", "style"), ("fox", "object")]
     with pytest.raises(UsageError, match="platypus"):
-        Selection(only=("platypus",)).removals()
+        Selection(only=("platypus",)).requests()
     assert parse_shard("2/4") == (2, 4)
     with pytest.raises(ValueError, match="5/4"):
         parse_shard("5/4")
@@ -110,6 +113,9 @@ def test_requests_are_those_of_a_user_without_options_and_run_once(
     again = list(measure(model, Selection(only=("owl",)), reports))
     assert {row.concept for row in again} == {"owl", "fox", "ink"}, "rows of finished reports are kept"
     assert len(requested) == 3
+    both = list(measure(model, Selection("emoji-dit", only=("fox",)), reports))
+    assert (both[0].model, both[0].concept) == ("emoji-dit", "fox")
+    assert len(both) == 4, "each model has its own rows"
 
 
 def test_the_table_gives_shares_and_each_failure(tmp_path: Path, requested: list[EditRequest]) -> None:
@@ -117,6 +123,6 @@ def test_the_table_gives_shares_and_each_failure(tmp_path: Path, requested: list
     rows = list(measure(EmbeddedModel(tmp_path), selection, tmp_path / "reports"))
     assert {row.concept: row.verdict for row in rows} == {"fox": "passed", "owl": "passed", "ink": "failed"}
     page = render(rows)
-    assert f"| objects | 2 of {len(OBJECT_NAMES)} | 1.00" in page
-    assert "| ink | (null) | generality accuracy | 0.104" in page
-    assert "| fox |" not in page
+    assert f"| objects of emoji | 2 of {len(OBJECT_NAMES)} | 1.00" in page
+    assert "| ink, emoji | (null) | generality accuracy | 0.104" in page
+    assert "| fox, emoji |" not in page
