@@ -38,7 +38,7 @@ from research.harness import EmbeddedModel, accuracy, other_phrases
 
 COUNTS = (1, 10, 50)
 TARGET_PROMPTS, OTHER_PROMPTS = 50, 50
-"""Prompts about removed and about retained objects; half of the first are in held-out wordings."""
+"""Prompts about removed and about other objects; half of the first are in held-out wordings."""
 ENCODERS = "text_encoder"
 SiteUpdates = Mapping[str, Sequence[TensorUpdate]]
 """The updates of each site, by its name."""
@@ -129,7 +129,7 @@ def measure_model(model: RoutedModel, count: int) -> Iterator[RouteRow]:
     replacements = {one.concept.subject: one.destination.words for one in removals}
     asked = evenly_spaced([p for p in styled_object_phrases() if p.object in names], TARGET_PROMPTS // 2)
     target = [*asked, *model.prompts.in_held_out_wordings(asked)]
-    other = other_phrases([*names, *replacements.values()], OTHER_PROMPTS)
+    other = other_phrases(names, OTHER_PROMPTS)
     updates = model.solve(removals)
     for edited in choose_sets(list(updates)):
         images = model.generate([*target, *other], [update for name in edited for update in updates[name]])
