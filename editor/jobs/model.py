@@ -90,12 +90,14 @@ def open_model(
         CheckpointError: see :func:`editor.checkpoints.open_checkpoint`.
     """
     described = profile.model_dump_json() if profile else None
-    checkpoint, builders = _open_model(path, model_version(path), described)
-    return Model(replace(checkpoint, device=device), builders, digest_folder)
+    checkpoint, builders = _open_model(path, model_version(path), described, device)
+    return Model(checkpoint, builders, digest_folder)
 
 
 @lru_cache(MODELS_IN_MEMORY)
-def _open_model(path: Path, version: ModelVersion, profile: str | None) -> tuple[Checkpoint, list[PromptBuilder]]:
+def _open_model(
+    path: Path, version: ModelVersion, profile: str | None, device: str
+) -> tuple[Checkpoint, list[PromptBuilder]]:
     """Open a model, or return the one in memory with the words that it has tokenized. A changed file opens it again."""
-    checkpoint = open_checkpoint(path)
+    checkpoint = replace(open_checkpoint(path), device=device)
     return checkpoint, open_prompt_builders(checkpoint, Profile.model_validate_json(profile) if profile else None)
