@@ -70,13 +70,40 @@ def test_killed_launcher_leaves_no_processes_and_resumes(tmp_path: Path) -> None
         assert assert_finished_once(stack, edit, tmp_path / "out").attempt == 2
 
 
+def suspend_between_writes(stack: Stack, processes: list[psutil.Process]) -> None:
+    """Suspend processes while none of them is in a transaction: SQLite has one write lock, which nobody else could take."""
+
+    def is_suspended() -> bool:
+        for process in processes:
+            process.suspend()
+        if is_writable(stack):
+            return True
+        for process in processes:
+            process.resume()
+        return False
+
+    wait_until(is_suspended)
+
+
+def is_writable(stack: Stack) -> bool:
+    """Whether no transaction writes to the database."""
+    connection = sqlite3.connect(stack.data_dir / "expunge.db", timeout=0.2, isolation_level=None)
+    try:
+        connection.execute("begin immediate")
+        connection.rollback()
+    except sqlite3.OperationalError:
+        return False
+    finally:
+        connection.close()
+    return True
+
+
 def test_paused_worker_cannot_overwrite_its_successor(stack: Stack, tmp_path: Path) -> None:
     """The lease of a stopped worker ends, another worker finishes the job, and the first one resumes and tries to write."""
     edit = stack.submit(slow="0.6")
     stack.wait_for_phase(edit, "edit")
     zombie = [stack.find_process("worker"), stack.find_process("child")]
-    for process in zombie:
-        process.suspend()
+    suspend_between_writes(stack, zombie)
     name = {"EXPUNGE_WORKER_NAME": "another"}
     inherited = {key: value for key, value in zombie[0].environ().items() if key.startswith("EXPUNGE_")}
     other = subprocess.Popen([sys.executable, "-m", "worker"], env=environment(**inherited | name))
