@@ -1,5 +1,6 @@
 """Generate images of a prompt with an edit and with its base model."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Annotated
 
@@ -68,9 +69,7 @@ def list_previews(
 @router.get("/{preview_id}", response_model=Preview, summary="Read a preview")
 def read(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller: ReadsEdits) -> Response:
     """Return the current state of the job, with the paths of its images once it has succeeded."""
-    found = serialize_preview(app_state, load_preview(app_state, caller, edit_id, preview_id))
-    headers = {"Cache-Control": "private, no-store"} | ({} if found.finished_at else RETRY_AFTER)
-    return json_response(found.model_dump_json(), 200, headers)
+    return preview_response(app_state, load_preview(app_state, caller, edit_id, preview_id))
 
 
 @router.post(
@@ -78,13 +77,7 @@ def read(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller:
 )
 def cancel(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    load_preview(app_state, caller, edit_id, preview_id)
-    now = app_state.clock()
-    with app_state.database.write() as session:
-        if jobs.cancel(session, preview_id, now=now):
-            audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
-    found = serialize_preview(app_state, load_preview(app_state, caller, edit_id, preview_id))
-    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+    return cancel_job(app_state, caller, lambda: load_preview(app_state, caller, edit_id, preview_id))
 
 
 @router.head("/{preview_id}/images/{name}", include_in_schema=False)
@@ -116,6 +109,23 @@ def load_preview(app_state: AppState, caller: Caller, edit_id: str, preview_id: 
             remedy=f"GET /v1/edits/{edit_id}/previews lists its previews; they are deleted after some hours.",
         )
     return job
+
+
+def preview_response(app_state: AppState, job: Job) -> Response:
+    """Return the current state of a preview, and when to ask again while it runs."""
+    found = serialize_preview(app_state, job)
+    headers = {"Cache-Control": "private, no-store"} | ({} if found.finished_at else RETRY_AFTER)
+    return json_response(found.model_dump_json(), 200, headers)
+
+
+def cancel_job(app_state: AppState, caller: Caller, load: Callable[[], Job]) -> Response:
+    """Cancel the preview that ``load`` returns, and return its new state: 202 if it is about to stop, 200 if it has ended."""
+    preview_id, now = load().id, app_state.clock()
+    with app_state.database.write() as session:
+        if jobs.cancel(session, preview_id, now=now):
+            audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
+    found = serialize_preview(app_state, load())
+    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
 
 
 def serialize_preview(app_state: AppState, job: Job) -> Preview:

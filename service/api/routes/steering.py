@@ -12,14 +12,14 @@ from service.api.routes.artifacts import artifact_response
 from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.routes.features import Kind
 from service.api.routes.models import ModelId, get_model
-from service.api.routes.previews import IMAGE_CONTENT, ImageName, serialize_preview
+from service.api.routes.previews import IMAGE_CONTENT, ImageName, cancel_job, preview_response
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, features
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.previews import PendingPreview, steering_task
 from service.errors import NotFound
-from service.store import audit, jobs
+from service.store import jobs
 from service.store.orm import Job
 
 ROOT = "/v1/models/{model_id}/autoencoders/{kind}/previews"
@@ -55,9 +55,7 @@ def read_preview(
     model_id: ModelId, kind: Kind, preview_id: PreviewId, app_state: AppStateDep, caller: ReadsEdits
 ) -> Response:
     """Return the current state of the job, with the paths of its images once it has succeeded."""
-    found = serialize_preview(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
-    headers = {"Cache-Control": "private, no-store"} | ({} if found.finished_at else RETRY_AFTER)
-    return json_response(found.model_dump_json(), 200, headers)
+    return preview_response(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
 
 
 @router.post(
@@ -70,13 +68,7 @@ def cancel_preview(
     model_id: ModelId, kind: Kind, preview_id: PreviewId, app_state: AppStateDep, caller: WritesEdits
 ) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    load_preview(app_state, caller, model_id, kind, preview_id)
-    now = app_state.clock()
-    with app_state.database.write() as session:
-        if jobs.cancel(session, preview_id, now=now):
-            audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
-    found = serialize_preview(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
-    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+    return cancel_job(app_state, caller, lambda: load_preview(app_state, caller, model_id, kind, preview_id))
 
 
 @router.head("/{preview_id}/images/{name}", include_in_schema=False)
