@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping, Sequence
 from api_schemas.edits import EditOptions, SiteName
 from editor.checkpoints import Checkpoint
 from editor.errors import SiteError
-from editor.prompts import PromptBuilder, open_prompt_builders
+from editor.prompts import PromptBuilder
 from editor.sites.cross_attention import find_cross_attention
 from editor.sites.pooled_projection import find_pooled_projection
 from editor.sites.stream_site import StreamSite
-from editor.sites.text_gate import find_text_gate
+from editor.sites.text_gate import find_t5, find_text_gate
 
 FIND_SITE: Mapping[SiteName, Callable[[Checkpoint, Sequence[PromptBuilder]], StreamSite | None]] = {
     "cross_attention": find_cross_attention,
@@ -43,5 +43,5 @@ def name_sites(options: EditOptions, checkpoint: Checkpoint) -> EditOptions:
     """Return the options with ``default`` replaced by the sites that it stands for in a model, as a ledger stores them."""
     if options.sites != "default":
         return options
-    names = [site.name for site in denoiser_sites(checkpoint, open_prompt_builders(checkpoint), options)]
+    names = options.denoiser_sites if find_t5(checkpoint) else ()
     return EditOptions.model_validate(options.model_dump() | {"sites": ["text_encoder", *names] if names else [0]})

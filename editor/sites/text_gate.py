@@ -90,10 +90,10 @@ class Stacked:
 
 def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> StreamSite | None:
     """Return the site of a model; None if its family has none, or T5 is not in the model's folder."""
-    denoiser, root = checkpoint.denoiser, checkpoint.path
-    t5 = next((one.component for one in checkpoint.unedited_encoders if one.component.startswith("text_encoder")), None)
-    if denoiser is None or GATE not in denoiser.locations or t5 is None or not (root / t5).is_dir():
+    t5, root = find_t5(checkpoint), checkpoint.path
+    if t5 is None:
         return None
+    denoiser = checkpoint.require_denoiser()
     width = denoiser.shape(GATE)[1]
     tokenizer = tokenizer_folder(root, t5)
     length = min(LENGTHS[checkpoint.family], tokenizer_length(tokenizer))
@@ -102,6 +102,15 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
         assert isinstance(stream, T5States)
         stream = Stacked(states_stream(checkpoint, builders), stream, builders[0].context_length)
     return StreamSite("text_gate", stream, SharedWeights(denoiser, (GATE,), width))
+
+
+def find_t5(checkpoint: Checkpoint) -> str | None:
+    """Return the component of the T5 encoder that a text gate reads; None if the model lacks the gate, or T5 in its folder."""
+    t5 = next((one.component for one in checkpoint.unedited_encoders if one.component.startswith("text_encoder")), None)
+    if t5 is None or not (checkpoint.path / t5).is_dir():
+        return None
+    denoiser = checkpoint.denoiser
+    return t5 if denoiser is not None and GATE in denoiser.locations else None
 
 
 def tokenizer_folder(root: Path, component: str) -> Path:

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from api_schemas.edits import EditRequest, Validation
-from editor.checkpoints import weight_files
+from api_schemas.edits import EditOptions, EditRequest, Validation
+from editor.checkpoints import open_checkpoint, weight_files
 from editor.emoji import DIT_WEIGHTS, JUDGE, WEIGHTS
 from editor.emoji.locate import embedded_model_folder
 from editor.emoji.profile import DIT_PROFILE, styled_object_phrases
@@ -21,6 +21,7 @@ from editor.jobs.sampler_settings import choose_sampler
 from editor.judging.judge import Judge, open_judge
 from editor.prompts import load_profile
 from editor.prompts.templates import evenly_spaced
+from editor.sites.registry import name_sites
 from research.emoji.evaluate import measure_recognition
 
 SHARED = ("text_encoder", "vae")
@@ -80,3 +81,11 @@ def test_a_default_removal_closes_both_routes(pipeline: Any, judge: Judge) -> No
         images = generate(pipeline, FOXES)
     found, _ = judge.classify("object", judge.embed_images(images), judge.class_names("object"))
     assert found == ["dog face"] * len(FOXES)
+
+
+def test_a_ledger_stores_the_default_sites_by_name() -> None:
+    default, published = EditOptions(), EditOptions(method="diff_quickfix")
+    dit, unet = open_checkpoint(DIT_WEIGHTS), open_checkpoint(WEIGHTS)
+    assert name_sites(default, dit).sites == ["text_encoder", "text_gate"]
+    assert name_sites(published, dit).sites == name_sites(default, unet).sites == [0]
+    assert name_sites(EditOptions(sites="all"), dit).sites == "all"
