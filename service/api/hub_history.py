@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from itertools import chain, dropwhile
 
+from sqlalchemy.orm import Session
+
 from service.api.artifact_files import artifact_reader
 from service.api.hub_repository import (
     MAIN,
@@ -77,8 +79,8 @@ def list_commits(app_state: AppState, caller: Caller, namespace: str, repo: str,
 def _edit_commit(app_state: AppState, caller: Caller, edit_id: str, name: str) -> Commit:
     with app_state.database.read() as session:
         job = jobs.get_edit(session, caller.tenant, edit_id)
-    if job is None or job.status != "succeeded":
-        raise repository_not_found(name)
+        if job is None or job.status != "succeeded" or not _is_served(session, job):
+            raise repository_not_found(name)
     check_not_withheld(app_state, caller.tenant, job.model)
     base = _base_model_files(app_state, caller, name, job.model)
     return Commit(
@@ -86,19 +88,29 @@ def _edit_commit(app_state: AppState, caller: Caller, edit_id: str, name: str) -
     )
 
 
+def _is_served(session: Session, job: orm.Job) -> bool:
+    """Return whether an edit has every removal without which its model may not be served."""
+    revision = ledgers.revision_of_job(session, job.id)
+    number = revision.number if revision else 0
+    return number >= admission.first_served_revision(session, job.tenant, job.model)
+
+
 def _model_commits(
     app_state: AppState, caller: Caller, model_id: str, name: str, number: int | None
 ) -> Iterator[Commit]:
-    """Yield the ledger's revisions, from `number` if it is given, and the unedited base model."""
+    """Yield the ledger's revisions that are served, from `number` if it is given, and the base model if it is."""
     check_not_withheld(app_state, caller.tenant, model_id)
     base = _base_model_files(app_state, caller, name, model_id)
     before = None if number is None else number + 1
     with app_state.database.read() as session:
         rows = ledgers.revisions(session, caller.tenant, model_id, before=before, limit=MAX_LISTED_REVISIONS)
-        made = [(row, session.get_one(orm.Job, row.job_id)) for row in rows]
+        first = admission.first_served_revision(session, caller.tenant, model_id)
+        made = [(row, session.get_one(orm.Job, row.job_id)) for row in rows if row.number >= first]
     for row, job in made:
         files = base | _published_files(app_state, job)
         yield Commit(Repository(name, files), f"Revision {row.number}: {job.id}", row.created_at, row.number)
+    if first:
+        return
     index = app_state.registry.get(model_id).base_file("model_index.json")
     yield Commit(Repository(name, base), "Base model", datetime.fromtimestamp(index.stat().st_mtime, UTC))
 

@@ -9,14 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from api_schemas.fleets import TERMINAL_STATES, FleetRequest
 from api_schemas.jobs import JobError, ModelStatus
 from service.store import audit, fleets
+from service.store.cases_orm import CaseTarget
 from service.store.fleets import ACTOR
-from service.store.orm import Fleet, FleetTarget, ModelRegistration
+from service.store.orm import Fleet, FleetTarget, ModelRegistration, Revision
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,18 @@ def _exclusion(target: FleetTarget) -> Exclusion:
         return Exclusion("quarantined")
     message = f"the edit that {target.fleet_id} requires is {target.state}"
     return Exclusion("refused", JobError(code="admission_refused", message=message))
+
+
+def first_served_revision(session: Session, tenant: str, model: str) -> int:
+    """Return the first ledger revision that a tenant is served of a model, or 0 if the base model is served too.
+
+    Everything before it lacks what a fleet that follows, or a case, has removed. A revocation makes a later revision.
+    """
+    by_fleets = select(FleetTarget.edit_id).join(Fleet, Fleet.id == FleetTarget.fleet_id)
+    by_fleets = by_fleets.where(Fleet.tenant == tenant, Fleet.follows, FleetTarget.model == model)
+    by_cases = select(CaseTarget.edit_id).where(CaseTarget.tenant == tenant, CaseTarget.model == model)
+    required = or_(
+        Revision.job_id.in_(by_fleets.where(FleetTarget.state == "in_force")),
+        Revision.job_id.in_(by_cases.where(CaseTarget.state.in_(("in_force", "revoking")))),
+    )
+    return session.scalar(select(func.max(Revision.number)).where(required)) or 0

@@ -26,6 +26,7 @@ def runner(app_state: AppState, tmp_path: Path) -> Runner:
         editor="tests.fakes.editor",
         registrar="tests.fakes.registrar",
         carrier="tests.fakes.carrier",
+        revoker="tests.fakes.revoker",
         models=app_state.settings.models,
         model_roots=app_state.settings.model_roots,
         progress_seconds=0.0,
