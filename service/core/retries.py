@@ -1,4 +1,7 @@
-"""Retry jobs that have ended without a result: a new job on the same request, for the tenant of the first one."""
+"""Retry jobs that have ended without a result: a new job on the same request, for the tenant of the first one.
+
+It takes the place of the first one in the case, the fleet or the registration that waits for it, in the same transaction.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -6,12 +9,15 @@ from datetime import datetime
 from sqlalchemy.orm import Session
 
 from api_schemas.edits import EditRequest
+from api_schemas.jobs import EDIT_KINDS
 from api_schemas.operations import RETRYABLE_KINDS, RETRYABLE_STATUSES, JobSummary
+from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.cases import retried_jobs
 from service.core.edits import Acceptance, PendingEdit, PendingJob, PendingRevocation
 from service.core.quotas import JobQuota
 from service.errors import NotRetryable
-from service.store import claims
+from service.store import claims, fleets
 from service.store.audit import AuditEntry
 from service.store.jobs import NewJob
 from service.store.orm import Fleet, Job, ModelRegistration
@@ -45,6 +51,7 @@ class PendingRetry(PendingJob):
     """A POST that retries a job."""
 
     job: Job
+    app_state: AppState
 
     @property
     def fingerprint(self) -> str:
@@ -52,10 +59,17 @@ class PendingRetry(PendingJob):
         return f"retry:{self.job.id}"
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob | Job:
-        """Return the new job. Raises `NotRetryable`, `LedgerConflict`, `InvalidRequest`, `NotRevocable`, `TooManyJobs`."""
+        """Return the new job.
+
+        Raises:
+            NotRetryable, WrongCaseState, RestoredTooEarly, LedgerConflict, InvalidRequest, NotRevocable, TooManyJobs: It
+                cannot be retried, or not at present.
+        """
         if not is_retryable(self.job):
             raise _refusal(self.job, f"is a {self.job.kind} that is {self.job.status}")
-        caller = Caller(self.caller.key_id, self.job.tenant, frozenset())
+        caller = self._owner
+        if self.job.kind in EDIT_KINDS:
+            retried_jobs.check(self.app_state, session, caller, self.job)
         if self.job.kind == "removal":
             return PendingEdit(caller, None, EditRequest.model_validate(self.job.request)).admit(session, quota)
         if self.job.kind == "revocation":
@@ -63,6 +77,11 @@ class PendingRetry(PendingJob):
         self._check_still_awaited(session)
         quota.reserve(caller.tenant)
         return NewJob(claims.parse_request(self.job), caller.key_id, caller.tenant, self.job.kind)
+
+    @property
+    def _owner(self) -> Caller:
+        """The operator, in the tenant of the job."""
+        return Caller(self.caller.key_id, self.job.tenant, frozenset())
 
     def _check_still_awaited(self, session: Session) -> None:
         """Raise `NotRetryable` if another job has taken the place of a registration or of a fleet's statement."""
@@ -81,6 +100,9 @@ class PendingRetry(PendingJob):
         elif job.kind == "statement":
             fleet = self._fleet(session)
             fleet.statement_job_id, fleet.finished_at = job.id, None
+        elif job.kind in EDIT_KINDS:
+            fleets.replace_edit(session, self.job.id, job)
+            retried_jobs.replace(self.app_state, session, self._owner, self.job, job)
         entry = AuditEntry(job.tenant, self.caller.key_id, "job.retry", self.job.id, {"job": job.id})
         return Acceptance(summary(job).model_dump_json(), [entry])
 

@@ -168,6 +168,20 @@ def is_withheld(session: Session, tenant: str, model: str) -> bool:
     return session.scalar(query.where(CaseTarget.state == "withheld").limit(1)) is not None
 
 
+def target_of_job(session: Session, job: Job) -> CaseTarget | None:
+    """Return the target whose edit or revocation a job is, or None."""
+    query = select(CaseTarget).where(CaseTarget.edit_id == (job.revokes or job.id))
+    return session.scalar(query.where(CaseTarget.revocation_id == job.id) if job.revokes else query)
+
+
+def target_without_edit(session: Session, job: Job) -> CaseTarget | None:
+    """Return the withheld target without an edit of the case that a removal says it is from, or None."""
+    reference = (job.request.get("metadata") or {}).get("case")
+    query = select(CaseTarget).join(Case).where(Case.tenant == job.tenant, Case.reference == reference)
+    waits = (CaseTarget.model == job.model, CaseTarget.state == "withheld", CaseTarget.edit_id.is_(None))
+    return session.scalar(query.where(*waits)) if reference and job.kind == "removal" else None
+
+
 def due_decisions(session: Session, *, now: datetime, limit: int = 50) -> Sequence[str]:
     """Return the ids of cases with a decision that takes effect now."""
     query = select(Case.id).where(Case.pending_until <= now, Case.state == "decided")

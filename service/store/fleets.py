@@ -238,6 +238,18 @@ def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
         audit.record(session, fleet.tenant, ACTOR, "fleet.end", fleet.id, now=now, **state)
 
 
+def replace_edit(session: Session, failed_id: str, job: Job) -> None:
+    """Let the target that waited for a failed edit wait for the one that retries it, and the fleet with it."""
+    row = session.scalar(select(FleetTarget).where(FleetTarget.edit_id == failed_id))
+    if row is not None:
+        fleet = session.scalars(select(Fleet).where(Fleet.id == row.fleet_id).with_for_update()).one()
+        session.refresh(row)
+        if row.edit_id == failed_id:
+            row.edit_id, row.state, row.error = job.id, "queued", None
+            fleet.finished_at = fleet.statement_job_id = None  # a new statement follows the edit
+            failpoint("fleet.written")
+
+
 def summarize(rows: Sequence[FleetTarget]) -> Mapping[str, int]:
     """Count the targets by state."""
     counts: dict[str, int] = defaultdict(int)

@@ -92,14 +92,14 @@ def retry(
 ) -> Response:
     """Queue a new job on the request of one that has failed or expired, for the same tenant.
 
-    The first job stays as it is. Cases and fleets do not wait for the new one: decide the case again, or create a new fleet.
+    The first job stays as it is. A case, a fleet or a model that waits for it waits for the new one.
     """
     with app_state.database.read() as session:
         job = jobs.get(session, job_id)
     if job is None:
         raise NotFound(f'There is no job "{job_id}".', remedy="GET /v1/jobs lists the jobs.")
     scope = idempotency_scope(app_state, caller, f"POST /v1/jobs/{job_id}/retry", idempotency_key)
-    submission = edits.submit(app_state, PendingRetry(caller, scope, job))
+    submission = edits.submit(app_state, PendingRetry(caller, scope, job, app_state))
     app_state.registry.forget(job.model)
     headers = {"Idempotent-Replayed": str(submission.replayed).lower()}
     return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)

@@ -80,6 +80,11 @@ def _queue_edit(
         return
     job = jobs.create(change.session, NewJob(request, decision.by, change.case.tenant), now=change.now)
     change.audit_entries.append(creation_entry(job))
+    wait_for_edit(change, target, job)
+
+
+def wait_for_edit(change: CaseChange, target: CaseTarget, job: Job) -> None:
+    """Make an edit the one that a target waits for. A withheld target stays withheld until it passes."""
     target.edit_id, target.verdict, target.revision = job.id, None, None
     if target.state != "withheld":
         target.state = "queued"

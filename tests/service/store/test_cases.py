@@ -10,9 +10,11 @@ from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
 
 from api_schemas.access import SCOPES
+from service.core import edits
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.cases import reading
+from service.core.retries import PendingRetry
 from service.settings import ServiceSettings
 from service.store import cases, cases_keys
 from service.store.cases_keys import CaseKey, generate_data_key, name_digests
@@ -20,8 +22,9 @@ from service.store.cases_orm import Case, CaseDecision, CaseTarget
 from service.store.database import Database
 from service.store.encryption import SecretBox
 from service.store.errors import SecretsKeyError
+from service.store.orm import Job
 from tests.fakes.clock import FakeClock
-from tests.fakes.desk import CANARIES, Desk
+from tests.fakes.desk import CANARIES, ERASE, Desk
 from tests.fakes.model import write_model
 
 
@@ -55,6 +58,20 @@ def test_whole_life_and_what_the_database_refuses(desk: Desk) -> None:
     case = desk.restore(desk.counter(case), override=True)
     desk.end_edit(case.targets[0].revocation)
     assert desk.wait(case, 1).state == "restored"
+
+
+def test_retried_edit_takes_the_place_of_the_failed_one(desk: Desk) -> None:
+    case = desk.apply(desk.open(), ERASE)
+    failed = case.targets[0].edit
+    desk.end_edit(failed, fails=True)
+    desk.sweep()
+    with desk.app_state.database.read() as session:
+        job = session.get_one(Job, failed)
+    edits.submit(desk.app_state, PendingRetry(desk.agent, None, job, desk.app_state))
+    target = desk.read(case.id).targets[0]
+    assert (target.state, target.edit != failed) == ("queued", True)
+    desk.end_edit(target.edit)
+    assert desk.wait(case, 1).state == "in_force"
 
 
 def test_no_case_is_in_force_while_a_target_is_not(desk: Desk) -> None:
