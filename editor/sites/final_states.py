@@ -5,7 +5,7 @@ padding states change slowly, so a position there can stand for a run of positio
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
@@ -18,11 +18,13 @@ from editor.checkpoints import TextEncoder
 from editor.checkpoints.key_mapping import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from editor.io.progress import check_canceled
 from editor.prompts import TokenizedPrompt
-from editor.sites.clip_attention import HiddenStates, TokenPositions, unique_prefixes
+from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.clip_mlp import apply_linear
 from editor.sites.layer_reader import CLIPLayer, LayerReader
 
 FINAL_NORM = "text_model.final_layer_norm."
+PROMPT_CHUNK = 64
+"""Prompts whose attention is computed at a time."""
 
 
 def padding_runs(count: int, samples: int | None) -> list[int]:
@@ -33,6 +35,18 @@ def padding_runs(count: int, samples: int | None) -> list[int]:
     for index in range(1, samples + 1):
         ends.append(max(ends[-1] + 1, round((count + 1) ** (index / samples)) - 1))
     return [end - start for start, end in pairwise(ends)]
+
+
+def grid_runs(count: int, stride: int) -> list[int]:
+    """Divide padding into runs of ``stride`` positions, counted from its end, and return their lengths."""
+    first = [count % stride] if count % stride else []
+    return first + [stride] * (count // stride)
+
+
+def run_lengths(prompts: Sequence[TokenizedPrompt], padding: Sequence[list[int]]) -> Tensor:
+    """Return the lengths of each prompt's runs, (prompts, slots): one up to EOS at each position, then those of its padding."""
+    runs = [[1] * (prompt.eos + 1) + after for prompt, after in zip(prompts, padding, strict=True)]
+    return pad_sequence([torch.tensor(one) for one in runs], batch_first=True)
 
 
 @dataclass(frozen=True)
@@ -52,18 +66,31 @@ class SampledPrompts:
 
     @classmethod
     def of(cls, prompts: Sequence[TokenizedPrompt], paddings: int | None = None) -> "SampledPrompts":
-        """Select every position up to EOS and ``paddings`` positions after it; None for all."""
-        runs = [
-            torch.tensor([1] * (prompt.eos + 1) + padding_runs(len(prompt.ids) - prompt.eos - 1, paddings))
-            for prompt in prompts
-        ]
-        lengths = pad_sequence(runs, batch_first=True)
+        """Select every position up to EOS and the middles of ``paddings`` runs after it; None for all."""
+        runs = [padding_runs(len(prompt.ids) - prompt.eos - 1, paddings) for prompt in prompts]
+        lengths = run_lengths(prompts, runs)
+        return cls._at(prompts, lengths, (lengths - 1).clamp(min=0) // 2)
+
+    @classmethod
+    def on_grid(cls, prompts: Sequence[TokenizedPrompt], stride: int) -> "SampledPrompts":
+        """Select every position up to EOS and after it the same positions in each prompt: every ``stride``-th from the last."""
+        runs = [grid_runs(len(prompt.ids) - prompt.eos - 1, stride) for prompt in prompts]
+        lengths = run_lengths(prompts, runs)
+        return cls._at(prompts, lengths, (lengths - 1).clamp(min=0))
+
+    @classmethod
+    def _at(cls, prompts: Sequence[TokenizedPrompt], lengths: Tensor, offsets: Tensor) -> "SampledPrompts":
+        """Select one position of each run, given from its first one."""
         starts = lengths.cumsum(1) - lengths
         ids, eos = torch.stack([prompt.ids for prompt in prompts]), torch.tensor([prompt.eos for prompt in prompts])
-        middles = starts + (lengths - 1).clamp(min=0) // 2
         last = (lengths > 0).sum(1, keepdim=True) - 1
         slots = torch.minimum(torch.arange(lengths.shape[1]), last)
-        return cls(ids, eos, middles.gather(1, slots), starts, lengths)
+        return cls(ids, eos, (starts + offsets).gather(1, slots), starts, lengths)
+
+    def expand(self, values: Tensor) -> Tensor:
+        """Return for every position of the context (prompts, length) the value of its slot, from values (prompts, slots)."""
+        rows = zip(values, self.lengths, strict=True)
+        return torch.stack([row.repeat_interleave(lengths) for row, lengths in rows])
 
     @property
     def padding_weights(self) -> Tensor:
@@ -107,10 +134,31 @@ def final_states_before_and_after(
         block = reader.read(layer)
         stream = residual_stream(block, states, index, first, bias, updates.get(layer), rows)
         states = stream + block.mlp(stream)
-    weight, shift = (source.tensor(FINAL_NORM + part).float() for part in ("weight", "bias"))
-    final = F.layer_norm(states, states.shape[1:], weight, shift, eps=source.eps)
-    before, after = final[index].chunk(2)
+    before, after = final_norm(source, states)[index].chunk(2)
     return before, after
+
+
+@torch.no_grad()
+def states_after(source: TextEncoder, prompts: SampledPrompts, layers: int) -> tuple[Tensor, Tensor]:
+    """Return the hidden states after some layers, without the final norm.
+
+    Returns:
+        The distinct states (m, d) float32, and the state of each slot, (prompts, slots).
+    """
+    first, index = prompts.distinct
+    states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, torch.float32)
+    for layer in range(layers):
+        check_canceled()
+        block = reader.read(layer)
+        stream = residual_stream(block, states, index, first, bias)
+        states = stream + block.mlp(stream)
+    return states, index
+
+
+def final_norm(source: TextEncoder, states: Tensor) -> Tensor:
+    """Apply an encoder's final layer norm to states (..., d)."""
+    weight, bias = (source.tensor(FINAL_NORM + part).float() for part in ("weight", "bias"))
+    return F.layer_norm(states, states.shape[-1:], weight, bias, eps=source.eps)
 
 
 def embed(source: TextEncoder, prompts: SampledPrompts, first: Tensor) -> Tensor:
@@ -126,12 +174,35 @@ def residual_stream(
     index: Tensor,
     first: Tensor,
     bias: Tensor,
-    update: Tensor | None,
-    rows: int,
+    update: Tensor | None = None,
+    rows: int = 0,
 ) -> Tensor:
     """Return the residual stream after a layer's attention, (distinct, d); rows from ``rows`` on get the update."""
-    keys = block.attention.all_keys(HiddenStates(states, index), bias).flatten(0, 1)[first]
+    keys = distinct_keys(block.attention, HiddenStates(states, index), first, bias)
     stream = states + apply_linear(keys, *block.out_proj)
     if update is not None:
         stream[rows:] += keys[rows:] @ update.float().T
     return stream
+
+
+def distinct_keys(attention: CLIPAttention, states: HiddenStates, first: Tensor, bias: Tensor) -> Tensor:
+    """Return the attention's keys of the distinct rows, (distinct, d).
+
+    Args:
+        attention: the attention.
+        states: the layer's input.
+        first: (distinct,), the first slot of each row among all slots, ascending.
+        bias: (prompts, 1, slots, slots), added to the attention's logits.
+    """
+    prompts, slots = states.index.shape
+    projected = replace(states, qkv=attention.qkv(states))
+    starts = range(0, prompts, PROMPT_CHUNK)
+    bounds = torch.searchsorted(first, torch.tensor([*(start * slots for start in starts), prompts * slots])).tolist()
+    return torch.cat(
+        [
+            attention.all_keys(
+                replace(projected, index=states.index[start : start + PROMPT_CHUNK]), bias[start : start + PROMPT_CHUNK]
+            ).flatten(0, 1)[first[low:high] - start * slots]
+            for start, (low, high) in zip(starts, pairwise(bounds), strict=True)
+        ]
+    )

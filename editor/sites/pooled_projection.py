@@ -86,6 +86,10 @@ class PooledStates:
         """See `Stream`."""
         return PooledStates(tuple(part.without_cache() for part in self.parts), self.projected)
 
+    def exact(self) -> "PooledStates":
+        """See `Stream`."""
+        return PooledStates(tuple(part.exact() for part in self.parts), self.projected)
+
 
 def find_pooled_projection(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> StreamSite | None:
     """Return the site of a model; None if its family has none, or the checkpoint lacks an encoder that feeds it."""
@@ -94,7 +98,10 @@ def find_pooled_projection(checkpoint: Checkpoint, builders: Sequence[PromptBuil
     if denoiser is None or name is None or name not in denoiser.locations:
         return None
     pairs = zip(checkpoint.encoders, builders, strict=True)
-    own = {source.component: ClipStates(source, builder, source.layers, normed=True) for source, builder in pairs}
+    own = {
+        source.component: ClipStates(source, builder, source.layers, normed=True, padding_slots=1)
+        for source, builder in pairs
+    }
     if not own.keys() >= set(ENCODERS[family]):
         return None
     stream = PooledStates(tuple(own[one] for one in ENCODERS[family]), family not in UNPROJECTED)

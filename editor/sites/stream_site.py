@@ -68,7 +68,7 @@ class StreamSite:
 
     def protected_keys(self, null: TokenizedPrompt, pins: Sequence[TokenizedPrompt]) -> tuple[Tensor, Tensor]:
         """See `EditSite`."""
-        alone = self.stream.without_cache()
+        alone = self.stream.exact()
         null_keys, *pinned = (protected_rows(alone, prompt) for prompt in (null, *pins))
         repeated = int(alone.repeats_first)
         return null_keys, torch.cat([null_keys[:0], *(keys[repeated:] for keys in pinned)])

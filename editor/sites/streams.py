@@ -1,7 +1,8 @@
 """Streams: what text encoders give to a denoiser, from which the keys of its sites are taken.
 
 Every linear map that reads a stream has the same keys, so one solution D serves all of them: ``dW = W D``. A stream is computed
-by the unedited encoder, whatever else is edited, so removals are sums and their order does not matter.
+by the unedited encoder, whatever else is edited, so removals are sums and their order does not matter. Along the padding states
+change slowly, so most of it is not computed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,11 +16,16 @@ from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt, align_tokens
 from editor.prompts.token_alignment import AlignedToken
 from editor.sites.clip_attention import TokenPositions
-from editor.sites.clip_outputs import final_norm, states_after
+from editor.sites.final_states import SampledPrompts, final_norm, states_after
 from editor.sites.key_value_pairs import ROLE_WEIGHTS, retained_positions
 
 TOKEN_ROLES = ROLE_WEIGHTS
 """Roles weigh as at an encoder's attention: equal weights were measured to leave more of a concept for the same retention."""
+
+
+PADDING_SLOTS = 4
+"""Positions at even distances over the context at which states of padding are computed. One between them has the next one's
+state, which differs by a few percent."""
 
 
 class Stream(Protocol):
@@ -50,6 +56,9 @@ class Stream(Protocol):
 
     def without_cache(self) -> Self:
         """Return the stream with an empty cache."""
+
+    def exact(self) -> Self:
+        """Return the stream with an empty cache that computes every position."""
 
 
 @dataclass
@@ -94,6 +103,8 @@ class ClipStates:
     normed: bool
     """Whether the final norm follows."""
     repeats_first: bool = True
+    padding_slots: int = PADDING_SLOTS
+    """Most positions of the padding at which states are computed."""
     cache: StateCache = field(default_factory=StateCache, repr=False)
 
     @property
@@ -120,15 +131,22 @@ class ClipStates:
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `Stream`."""
-        missing = list(dict.fromkeys(p.text for p in prompts if p.text not in self.cache.rows_of_prompt))
+        missing = {prompt.text: prompt for prompt in prompts if prompt.text not in self.cache.rows_of_prompt}
         if missing:
-            states = states_after(self.source, self.builder.token_ids(missing), self.layers)
-            values = final_norm(self.source, states.values) if self.normed else states.values
-            self.cache.append(missing, values, states.index)
+            stride = -(-self.builder.context_length // self.padding_slots)
+            own = zip(missing.values(), self.builder.token_ids(list(missing)), strict=True)
+            sampled = SampledPrompts.on_grid([replace(prompt, ids=ids) for prompt, ids in own], stride)
+            states, index = states_after(self.source, sampled, self.layers)
+            values = final_norm(self.source, states) if self.normed else states
+            self.cache.append(list(missing), values, sampled.expand(index))
 
     def without_cache(self) -> "ClipStates":
         """See `Stream`."""
         return replace(self, cache=StateCache())
+
+    def exact(self) -> "ClipStates":
+        """See `Stream`."""
+        return replace(self, cache=StateCache(), padding_slots=self.builder.context_length)
 
 
 @dataclass(frozen=True)
@@ -170,3 +188,7 @@ class SideBySide:
     def without_cache(self) -> "SideBySide":
         """See `Stream`."""
         return SideBySide(tuple(part.without_cache() for part in self.parts))
+
+    def exact(self) -> "SideBySide":
+        """See `Stream`."""
+        return SideBySide(tuple(part.exact() for part in self.parts))

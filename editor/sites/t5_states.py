@@ -127,6 +127,10 @@ class T5States:
         """See `Stream`."""
         return replace(self, cache=StateCache())
 
+    def exact(self) -> "T5States":
+        """See `Stream`."""
+        return self.without_cache()
+
 
 def align_pieces(concept: list[int], destination: list[int], padding: Sequence[int]) -> Aligned:
     """Align the tokens of two prompts that differ in one place, the end and the padding included.

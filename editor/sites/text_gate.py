@@ -87,6 +87,10 @@ class Stacked:
         """See `Stream`."""
         return Stacked(self.clip.without_cache(), self.t5.without_cache(), self.context)
 
+    def exact(self) -> "Stacked":
+        """See `Stream`."""
+        return Stacked(self.clip.exact(), self.t5.exact(), self.context)
+
 
 def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> StreamSite | None:
     """Return the site of a model; None if its family has none, or T5 is not in the model's folder."""
