@@ -219,7 +219,9 @@ def create_cases(sample: SampleService, clock: FakeClock, *, for_every_route: bo
         cases["approve"] = desk.decide(desk.open("eu-dsa"), erase("okapi"))
         cases["undo"] = desk.decide(desk.open(), erase("kakapo"))
         cases["erase"] = desk.close(desk.open(), "withdrawn")
-    sample.owned |= {"case_id": first.id, "deadline_id": first.deadlines[0].id}
+    served = cases.get("resolve", done).targets[0].edit
+    assert served, "the latest one: the Hub routes serve no edit from before it"
+    sample.owned |= {"case_id": first.id, "deadline_id": first.deadlines[0].id, "repo": served}
     for name, case in cases.items():
         owned = {"case_id": case.id, "deadline_id": case.deadlines[0].id}
         sample.owned_by_route[f"/v1/cases/{{case_id}}/{name}"] = owned
