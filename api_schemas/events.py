@@ -26,6 +26,6 @@ class Event(Resource):
     data: dict[str, Any] = Field(
         default_factory=dict,
         description="Of status events `status`; of others `phase` and `progress`, the completed fraction of the job. One, "
-        "before a calibration or a validation generates images, has their `estimate`: `images`, `seconds`, `memory`. More "
-        "fields may be added.",
+        "before a calibration or a validation generates images, has their `estimate`: `images`, `seconds`, `memory`. "
+        "Those that announce new sample images of a validation have `samples`, their number. More fields may be added.",
     )

@@ -10,6 +10,7 @@ from service.store import claims
 from service.store.claims import Claim
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
+from service.store.samples import NewSample
 from worker.lease import Lease
 
 PHASE_SHARES = {"calibrate": 0.95, "generate": 0.95, "trace": 0.15, "edit": 0.05, "validate": 0.75, "publish": 0.05}
@@ -36,15 +37,17 @@ class ProgressReporter:
         self._clock = clock
         self._written = -float("inf")
         self._last_news: tuple[str, float, str] | None = None
+        self._fraction = 0.0
 
     def start_phase(self, phase: str) -> None:
         """Record the start of a phase. Always written."""
-        self.phase = phase
+        self.phase, self._fraction = phase, 0.0
         self._write("phase", phase, 0.0, phase)
 
     def __call__(self, phase: str, fraction: float, message: str) -> None:
         """Record progress. Raises `LeaseLost`, `JobCanceled`."""
         self.check()
+        self._fraction = fraction
         news = (phase, round(fraction, 4), message)
         if news != self._last_news and time.monotonic() - self._written >= self._interval:
             self._last_news = news
@@ -54,6 +57,14 @@ class ProgressReporter:
         """Record what the job is estimated to cost. Always written, with the figures as `data.estimate`."""
         message = f"estimate: {describe_estimate(estimate)}"
         self._write("progress", self.phase or self.phases[0], 0.0, message, estimate=estimate.model_dump())
+
+    def report_samples(self, new: Sequence[NewSample]) -> None:
+        """Record sample images. Always written; raises `LeaseLost`, `JobCanceled`."""
+        phase = self.phase or self.phases[0]
+        done = overall_progress(self.phases, phase, self._fraction)
+        with self._database.write() as session:
+            status = claims.report_samples(session, self._claim, new, phase=phase, progress=done, now=self._clock())
+        self._lease.update_status(status)
 
     def check(self) -> None:
         """Raise `LeaseLost` or `JobCanceled` if the job must stop."""

@@ -45,6 +45,7 @@ from worker import (
     ledger_snapshot,
     preview,
     registration,
+    samples,
     statement,
     upload,
 )
@@ -321,6 +322,7 @@ class Runner:
             shared_images=self.shared_images,
             time_limit=self.settings.hard_limit_seconds,
             report_estimate=progress.report_estimate,
+            show_images=samples.sample_recorder(claim, progress, self.settings),
             published_calibrations=PublishedCalibrations(self.database, self.blobs),
             warm=self.pipelines,
         )

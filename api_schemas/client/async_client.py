@@ -25,6 +25,7 @@ from api_schemas.events import Event
 from api_schemas.jobs import Artifact, Edit, Page
 from api_schemas.plans import Plan
 from api_schemas.report import AuditReport
+from api_schemas.samples import Sample
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 
 
@@ -100,6 +101,16 @@ class AsyncEdits:
     async def download(self, artifact: Artifact, folder: Path) -> Path:
         """Download a file to `folder`, atomically and with resumption. Raises `DownloadCorrupted`."""
         return await self._client.download(artifact, folder)
+
+    async def samples(self, edit_id: str) -> Sequence[Sample]:
+        """Return the newest images of a running validation, newest first. They are deleted when the job ends."""
+        return (await self._client.request(Page[Sample], "GET", f"/v1/edits/{edit_id}/samples")).data
+
+    async def image(self, path: str) -> bytes:
+        """Return an image, such as `samples[0].after`, as WebP."""
+        response = await self._client.send("GET", path)
+        raise_for_problem(response)
+        return response.content
 
     async def report(self, edit_id: str) -> AuditReport:
         """Return the audit report."""

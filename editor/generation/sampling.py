@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,8 +23,14 @@ from editor.generation.module_device import upcast_vae
 from editor.generation.pipeline_call import call_pipeline
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 
+ImageObserver = Callable[[Sequence[ImageSpec], Sequence[Image]], object]
+"""Called with each batch of generated images. May raise to cancel the work."""
 PARALLEL_TRANSFERS = 8
 """Images that are fetched from a shared cache at once."""
+
+
+def ignore_images(specs: Sequence[ImageSpec], images: Sequence[Image]) -> None:
+    """Observe nothing."""
 
 
 def generate_images(
@@ -32,6 +38,7 @@ def generate_images(
     sampler: Sampler,
     specs: Sequence[ImageSpec],
     progress: ProgressCallback = no_progress,
+    observe: ImageObserver = ignore_images,
 ) -> list[Image]:
     """Generate images in batches, which are halved when the memory does not suffice.
 
@@ -50,7 +57,9 @@ def generate_images(
         generated = attempt(partial(size.fit, run) if size.memory else run)
         if generated is None:
             size.halve(len(batch))
-        images += generated or []
+            continue
+        images += generated
+        observe(batch, generated)
     return images
 
 
@@ -108,12 +117,14 @@ class ImageCache:
         sampler: Sampler,
         specs: Sequence[ImageSpec],
         progress: ProgressCallback = no_progress,
+        observe: ImageObserver = ignore_images,
     ) -> list[Image]:
-        """Return the cached images; generate and cache the missing ones."""
+        """Return the cached images; generate and cache the missing ones, which alone are observed."""
         keys = [self.key(sampler, spec) for spec in specs]
         self._fetch([key for key in keys if not self.path(key).exists()])
         missing = [(key, spec) for key, spec in zip(keys, specs, strict=True) if not self.path(key).exists()]
-        generated = generate_images(pipeline, sampler, [spec for _, spec in missing], progress) if missing else []
+        new = [spec for _, spec in missing]
+        generated = generate_images(pipeline, sampler, new, progress, observe) if new else []
         for (key, _), image in zip(missing, generated, strict=True):
             self._store(key, encode_png(image))
         progress(1.0)

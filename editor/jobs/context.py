@@ -13,6 +13,7 @@ from api_schemas.edits import EditRequest
 from api_schemas.plans import PlanEstimate
 from editor import emoji
 from editor.generation.device import DeviceSettings
+from editor.generation.generated_pairs import PairObserver, ignore_pairs
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER
 from editor.io.progress import SubProgress, report_to
@@ -79,6 +80,8 @@ class JobContext:
     """Seconds that the job may take. A validation that would take longer is refused before anything is generated."""
     report_estimate: Callable[[PlanEstimate], object] = ignore_estimate
     """Called with the estimated cost of the validation before anything is generated."""
+    show_images: PairObserver = ignore_pairs
+    """Called with the images of the validation as they are generated. May raise to stop the job."""
     published_calibrations: CalibrationSource | None = None
     """Calibrations that other machines have published."""
     device: DeviceSettings = field(default_factory=DeviceSettings.from_environment)

@@ -266,6 +266,7 @@ class EraseJob(Job):
             after=ImageCache(
                 context.workdir / "images", f"{context.job_id}, round {number}" if number else context.job_id
             ),
+            observe=context.show_images,
         )
 
     def estimate(self) -> PlanEstimate:

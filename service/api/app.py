@@ -40,6 +40,7 @@ from service.api.routes import (
     models,
     operations,
     previews,
+    samples,
     steering,
     webhooks,
 )
@@ -81,6 +82,7 @@ def create_app(app_state: AppState, pages: ASGIApp | None = None) -> FastAPI:
         events,
         previews,
         comparisons,
+        samples,
         artifacts,
         batches,
         models,

@@ -32,6 +32,7 @@ from api_schemas.previews import Preview, PreviewImages, PreviewRequest, Preview
 from api_schemas.problems import Problem
 from api_schemas.registrations import ModelRegistration, ModelUpdate
 from api_schemas.report import AuditReport, ModelRecord, NameRecord
+from api_schemas.samples import Sample
 from service.api.case_examples import CASE_EXAMPLES
 from service.api.example_values import (
     BATCH_ID,
@@ -142,6 +143,13 @@ COMPARISON = Comparison(
     ],
     omitted=0,
 )
+SAMPLE = Sample(
+    number=17,
+    prompt="a picture of a fox",
+    seed=0,
+    before=f"/v1/edits/{EDIT_ID}/samples/17/before",
+    after=f"/v1/edits/{EDIT_ID}/samples/17/after",
+)
 MODEL_CALIBRATION = ModelCalibration(
     digest=SHA256,
     judge="clip@3f6cd0d8",
@@ -231,6 +239,7 @@ EXAMPLE_MODELS: tuple[BaseModel, ...] = (
     *FLEET_EXAMPLES,
     *OPERATIONS_EXAMPLES,
     COMPARISON,
+    SAMPLE,
     Health(status="ok", version="0.1.0", checks={"database": "ok", "broker": "ok", "blobs": "ok"}),
     Problem(
         type="urn:expunge:problem:ledger_conflict",

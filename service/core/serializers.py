@@ -25,11 +25,13 @@ from api_schemas.previews import (
     Preview,
     PreviewImages,
     PreviewRequest,
+    PreviewSide,
     PreviewTask,
     PreviewUrls,
     preview_image_name,
 )
 from api_schemas.problems import InvalidField
+from api_schemas.samples import Sample, sample_path
 from api_schemas.webhooks import WebhookAttempt, WebhookDelivery, WebhookEndpoint
 from service.store import batches, ledgers, orm
 
@@ -171,6 +173,16 @@ def artifact(row: orm.Artifact) -> Artifact:
 def event(row: orm.Event) -> Event:
     """Return an event of a job."""
     return Event.model_validate(row, from_attributes=True)
+
+
+def sample(row: orm.Sample) -> Sample:
+    """Return sample images of a running job."""
+
+    def path(side: PreviewSide) -> str:
+        return f"/v1/edits{sample_path(row.job_id, row.number, side)}"
+
+    after = path("after") if row.after else None
+    return Sample(number=row.number, prompt=row.prompt, seed=row.seed, before=path("before"), after=after)
 
 
 def encoder(component: str, config: Mapping[str, Any]) -> EditableEncoder:

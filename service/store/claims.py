@@ -21,10 +21,11 @@ from api_schemas.jobs import QUICK_KINDS, JobError, JobKind, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.registrations import RegistrationTask
 from api_schemas.report import Verdict
-from service.store import events, outbox
+from service.store import events, outbox, samples
 from service.store.failpoints import failpoint
 from service.store.jobs import JobRequest
 from service.store.orm import Artifact, Attempt, Job
+from service.store.samples import NewSample
 
 ACTIVE_STATUSES: tuple[Status, ...] = ("running", "canceling")
 NO_LEASE: Mapping[str, object] = {"lease_owner": None, "lease_until": None}
@@ -151,6 +152,19 @@ def report_progress(
     if status:
         share = round(progress, 4)
         events.append(session, claim.job_id, kind, message, now=now, phase=phase, progress=share, **data)
+    return status
+
+
+def report_samples(
+    session: Session, claim: Claim, new: Sequence[NewSample], *, phase: str, progress: float, now: datetime
+) -> Status | None:
+    """Store sample images, with an event whose `samples` is their number. Returns as `extend_lease` does."""
+    status = report_progress(
+        session, claim, "progress", "sample images", phase=phase, progress=progress, now=now, samples=len(new)
+    )
+    if status:
+        samples.add(session, claim.job_id, new)
+        failpoint("samples.written")
     return status
 
 

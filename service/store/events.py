@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, lazyload
 
 from api_schemas.events import EventType, Level
 from api_schemas.jobs import EDIT_KINDS, QUICK_KINDS, TERMINAL_STATUSES, Status
-from service.store import audit, webhooks
+from service.store import audit, samples, webhooks
 from service.store.audit import AuditEntry
 from service.store.orm import Event, Job, add_row, add_rows
 
@@ -34,13 +34,18 @@ def append(
     level: Level = "info",
     **data: Any,
 ) -> None:
-    """Append an event. The transaction must already hold the lock of the job's row."""
+    """Append an event. The transaction must already hold the lock of the job's row.
+
+    An event that ends the job deletes its samples.
+    """
     last = session.scalar(_LAST, {"job_id": job_id}) or 0
     values = {"level": level, "type": kind, "message": message, "data": data}
     add_row(session, Event, job_id=job_id, seq=last + 1, created_at=now, **values)
     if kind == "status":
         job = session.get_one(Job, job_id, populate_existing=True, options=[lazyload(Job.artifacts)])
         _notify_subscribers(session, [job], data["status"], now)
+        if data["status"] in TERMINAL_STATUSES:
+            samples.delete_all(session, job_id)
 
 
 def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:

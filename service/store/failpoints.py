@@ -22,6 +22,7 @@ FAILPOINTS = (
     "claim.written",
     "claim.committed",
     "phase.entered",
+    "samples.written",
     "phase.done",
     "blob.written",
     "blob.synced",

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, ForeignKey, ForeignKeyConstraint, Index, LargeBinary, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from api_schemas.jobs import JobKind, Status
@@ -114,6 +114,19 @@ class Event(Base):
     type: Mapped[str]
     message: Mapped[str]
     data: Mapped[dict[str, Any]]
+
+
+class Sample(Base):
+    """Small images of a running validation, before and after the edit. Deleted when the job ends."""
+
+    __tablename__ = "samples"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id"), primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    prompt: Mapped[str]
+    seed: Mapped[int] = mapped_column(BigInteger)
+    before: Mapped[bytes] = mapped_column(LargeBinary)
+    after: Mapped[bytes | None] = mapped_column(LargeBinary)
 
 
 class OutboxMessage(Base):

@@ -19,6 +19,7 @@ from service.store.orm import (
     LedgerEntry,
     ModelCalibration,
     Revision,
+    Sample,
     WebhookDelivery,
 )
 from service.store.settings import StoreSettings
@@ -61,7 +62,7 @@ def _delete_jobs(session: Session, deletable: ColumnElement[bool]) -> int:
     """Delete jobs with everything that belongs to them. Returns their number."""
     batches = select(Batch.id).where(_job_in(Batch.job_id, deletable))
     session.execute(delete(BatchItem).where(BatchItem.batch_id.in_(batches)))
-    for table in (Artifact, Batch, WebhookDelivery, Event, Attempt):
+    for table in (Artifact, Batch, Sample, WebhookDelivery, Event, Attempt):
         session.execute(delete(table).where(_job_in(table.job_id, deletable)))
     return len(session.scalars(delete(Job).where(deletable).returning(Job.id)).all())
 

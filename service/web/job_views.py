@@ -109,7 +109,8 @@ class LiveEncoder:
     """Encodes batches of events as server-sent events with HTML, which htmx swaps into the job's page.
 
     `status` and `progress` replace the badge, the rail and the bar, and `log` is appended to the list of events. Screen
-    readers speak `announce` alone, which is sent when a phase begins and when the job ends.
+    readers speak `announce` alone, which is sent when a phase begins and when the job ends. At `samples` the page asks for
+    the new images.
     """
 
     def __init__(self, progress: JobProgress) -> None:
@@ -128,6 +129,8 @@ class LiveEncoder:
             yield _encode("status", _render("fragments/status.html", status=self._progress.status))
             html = _render("fragments/progress.html", progress=self._progress)
             yield _encode("progress", html, number=batch.events[-1].seq)
+        if any("samples" in event.data for event in batch.events):
+            yield _encode("samples", "{}")
         if batch.complete:
             yield DONE_MESSAGE
 

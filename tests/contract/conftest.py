@@ -34,6 +34,7 @@ from service.store.fleets import NewTarget
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.store.orm import Fleet, Job, ModelRegistration
+from service.store.samples import NewSample
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
 from tests.fakes.desk import CANARIES, ERASE, Desk
@@ -143,7 +144,7 @@ def _create_sample_data(sample: SampleService) -> None:
         encoder = EditableEncoder(component="text_encoder", kind="CLIPTextModel", layers=6, width=384, digest="e" * 64)
         row.family, row.encoders = "fake", [encoder.model_dump()]
         fleet = _create_fleet(session, files[:1], now)
-        failed = _create_failed_job(session, now)
+        failed, running = _create_failed_job(session, now), _create_running_job(session, now)
         key_id = api_keys.register(session, api_keys.generate_api_key(), now=now, tenant="one")
     sample.owned = {
         "key_id": key_id,
@@ -162,6 +163,7 @@ def _create_sample_data(sample: SampleService) -> None:
         "latent": str(feature.latent),
         "model_id": "tiny",
         "number": "1",
+        "side": "after",
         "namespace": "expunge",
         "repo": job.id,
         "revision": "main",
@@ -170,6 +172,9 @@ def _create_sample_data(sample: SampleService) -> None:
     for path in ("", "/cancel", "/images/{name}"):
         for root in ("/v1/models/{model_id}/autoencoders/{kind}/previews", "/v1/features/{model_id}/{kind}/steer"):
             sample.owned_by_route[f"{root}/{{preview_id}}{path}"] = sample.owned | {"preview_id": steering_id}
+    for path in ("", "/{number}/{side}"):
+        for root in ("/v1/edits", "/v1/jobs"):
+            sample.owned_by_route[f"{root}/{{edit_id}}/samples{path}"] = sample.owned | {"edit_id": running.id}
     sample.secrets = [
         SECRET,
         job.id,
@@ -248,6 +253,17 @@ def _create_failed_job(session: Session, now: datetime) -> Job:
     claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
     assert claim
     assert claims.fail(session, claim, JobError(code="crashed", message=f"{SECRET} crashed"), now=now)
+    return job
+
+
+def _create_running_job(session: Session, now: datetime) -> Job:
+    """Create an edit that is validated, with a sample image."""
+    request = EditRequest(model="tiny", removals=[Removal(concept=SECRET)])
+    job = jobs.create(session, NewJob(request, "key", tenant="one"), now=now)
+    claim = claims.claim(session, job.id, owner="w", lease=timedelta(seconds=30), now=now)
+    assert claim
+    found = [NewSample(f"a photo of {SECRET}", 0, SECRET.encode(), SECRET.encode())]
+    assert claims.report_samples(session, claim, found, phase="validate", progress=0.5, now=now)
     return job
 
 

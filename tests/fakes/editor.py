@@ -13,12 +13,15 @@ from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from api_schemas.edits import EditRequest
 from api_schemas.jobs import Verdict
 from api_schemas.ledgers import LedgerSnapshot
 from api_schemas.overlays import Overlay, Segment
 from api_schemas.report import AuditReport, LedgerRecord, ModelRecord, SolveRecord
 from editor.errors import ConceptError
+from editor.generation.generated_pairs import GeneratedPair, PairObserver, ignore_pairs
 from tests.fakes.model import WEIGHTS
 
 PHASES = ("trace", "edit", "validate", "publish")
@@ -44,6 +47,7 @@ class JobContext:
     published_calibrations: object = None
     report_estimate: object = None
     warm: object = None
+    show_images: PairObserver = ignore_pairs
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,18 @@ def run_phase(phase: str, context: JobContext) -> None:
         time.sleep(seconds / STEPS)
         with suppress(Exception if wishes.get("deaf") else ()):
             context.progress(phase, step / STEPS, f"{phase}, step {step}")
+            if phase == "validate":
+                context.show_images([make_pair(context, step)])
     if phase == "publish":
         _write(context)
     (context.workdir / phase).write_text("done")
+
+
+def make_pair(context: JobContext, step: int) -> GeneratedPair:
+    """Return images of one colour; the edited model has not generated every fourth one yet."""
+    before, after = (np.full((64, 64, 3), (level, 12 * step, 90), np.uint8) for level in (200, 40))
+    prompt = f"a photo of {context.request.removals[0].concept}"
+    return GeneratedPair(prompt, step, before, None if step % 4 == 3 else after)
 
 
 def write_snapshot(folder: Path, model_dir: Path, held: LedgerSnapshot) -> Path:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import TERMINAL_STATUSES
 from editor.publishing.filenames import MANIFEST
 from service.store.database import Database
-from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, WebhookDelivery
+from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, Sample, WebhookDelivery
 
 EndedJobs = Mapping[str, tuple[object, ...]]
 """State of each ended job when its end was first seen, by id."""
@@ -97,6 +97,10 @@ def _check_events(session: Session, job: Job) -> Iterator[str]:
         yield f"fence {job.fence} after {list(fences)} and {statuses}"
     if job.status in TERMINAL_STATUSES and session.get(OutboxMessage, job.id):
         yield "it has an outbox message although it has ended"
+    if job.status in TERMINAL_STATUSES and session.scalar(
+        select(Sample.number).where(Sample.job_id == job.id).limit(1)
+    ):
+        yield "it has sample images although it has ended"
 
 
 def _check_files(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iterator[str]:

@@ -8,7 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.stack import Stack, wait_until
-from tests.ui.conftest import NewPage, sign_in, take_screenshot
+from tests.ui.conftest import PHONE, NewPage, sign_in, take_screenshot
+from tests.ui.page_checks import overflow, serious_findings
+
+DECODE = "all => Promise.all(all.map(one => one.decode().then(() => one.naturalWidth)))"
+"""The widths of images, once they are there."""
 
 
 def test_sign_in_and_out(new_page: NewPage, stack: Stack) -> None:
@@ -35,6 +39,33 @@ def test_running_job_is_followed_to_its_end(new_page: NewPage, stack: Stack) -> 
     assert page.locator(".rail .done").count() == 4
     assert spoken.text_content() == "Finished."
     assert page.get_by_role("progressbar").count() == 0
+
+
+def test_images_are_shown_while_they_are_generated(new_page: NewPage, stack: Stack) -> None:
+    job = stack.submit(slow="8", slow_in="validate")
+    page, plain = new_page().page, new_page(java_script_enabled=False, viewport=PHONE, color_scheme="dark").page
+    page.goto(f"/jobs/{job.id}")
+    images = page.get_by_label("Newest images").get_by_role("img")
+    images.first.wait_for()
+    first = images.first.get_attribute("src")
+    assert images.first.get_attribute("alt") == "Before the edit, seed 0: a photo of fox"
+    page.wait_for_function("first => document.querySelector('#samples img').getAttribute('src') !== first", arg=first)
+    assert set(images.evaluate_all(DECODE)) == {64}
+    assert page.locator(".pair-images").evaluate_all("all => all.every(one => one.scrollWidth <= one.clientWidth)")
+    assert serious_findings(page) == []
+    take_screenshot(page, "job-images-1280-light")
+    plain.goto(f"/jobs/{job.id}")
+    shown = plain.get_by_label("Newest images").get_by_role("img")
+    assert shown.count() > 1
+    assert overflow(plain) <= 0
+    take_screenshot(plain, "job-images-390-dark")
+    newest = stack.client.edits.samples(job.id)[0]
+    assert newest.prompt == "a photo of fox"
+    assert stack.client.edits.image(newest.before).startswith(b"RIFF")
+    job.cancel()
+    page.locator(".badge.canceled").wait_for()
+    assert images.count() == 0
+    assert stack.client.edits.samples(job.id) == []
 
 
 def test_job_is_canceled(new_page: NewPage, stack: Stack) -> None:

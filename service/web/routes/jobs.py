@@ -14,7 +14,7 @@ from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import StreamCursor, stream_response
 from service.api.openapi import iter_routes
 from service.api.request_batching import EditKey
-from service.api.routes import artifacts, edits
+from service.api.routes import artifacts, edits, samples
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
 from service.core.app_state import AppState
@@ -84,6 +84,7 @@ def show_job(request: Request, edit_id: EditId, app_state: AppStateDep, caller: 
     with app_state.database.read() as session:
         edit = serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id))
         found = [serializers.event(row) for row in events.after(session, edit_id, 0, MAX_SHOWN_EVENTS)]
+    can_download = "artifacts:read" in caller.scopes
     return render(
         request,
         "job.html",
@@ -95,7 +96,9 @@ def show_job(request: Request, edit_id: EditId, app_state: AppStateDep, caller: 
         related=_related_pages(request.app, caller, edit),
         again_url=f"/remove?edit={edit.id}",
         can_write="edits:write" in caller.scopes,
-        can_download="artifacts:read" in caller.scopes,
+        can_download=can_download,
+        shows_samples=can_download and generates_samples(edit),
+        samples=samples.list_samples(edit_id, app_state, caller).data,
     )
 
 
@@ -115,6 +118,14 @@ async def follow_job(
     cursor = StreamCursor(caller.tenant, edit_id, after if last_event_id is None else last_event_id)
     encoder = LiveEncoder(JobProgress.of(serializers.edit(job)))
     return await stream_response(app_state, batched_calls.poll_events, cursor, encoder)
+
+
+@router.get("/{edit_id}/samples/{number}/{side}")
+def read_sample(
+    edit_id: EditId, number: samples.Number, side: samples.Side, app_state: AppStateDep, caller: ReadsArtifacts
+) -> Response:
+    """Return an image of a running validation."""
+    return samples.read_image(edit_id, number, side, app_state, caller)
 
 
 @router.post("/{edit_id}/cancel")
@@ -145,6 +156,13 @@ async def read_file(
     response = await artifacts.read_artifact(edit_id, name, request, app_state, batched_calls, caller)
     response.headers["Content-Security-Policy"] = FILE_POLICY
     return response
+
+
+def generates_samples(edit: Edit) -> bool:
+    """Return whether the job shows images while it runs."""
+    request = edit.request
+    is_validated = edit.kind == "removal" and request.validation.enabled
+    return is_validated and not edit.finished and not request.withhold_names
 
 
 def submit_edit(app_state: AppState, caller: Caller, edit: Edit) -> str:

@@ -121,7 +121,7 @@ def test_workers_share_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     """Each has its own folder. A damaged image is generated again, and repaired."""
     generated: list[ImageSpec] = []
 
-    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any) -> list[np.ndarray]:
+    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], *callbacks: Any) -> list[np.ndarray]:
         generated.extend(specs)
         return [np.full((8, 8, 3), spec.seed, dtype=np.uint8) for spec in specs]
 
@@ -158,7 +158,7 @@ def test_cache_generates_only_missing_images_per_model_and_sampler(
 ) -> None:
     generated: list[ImageSpec] = []
 
-    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any) -> list[np.ndarray]:
+    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], *callbacks: Any) -> list[np.ndarray]:
         generated.extend(specs)
         return [np.full((8, 8, 3), spec.seed, dtype=np.uint8) for spec in specs]
 

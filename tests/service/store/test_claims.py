@@ -15,11 +15,13 @@ from service.store import claims, events, jobs, lease_reaper
 from service.store.claims import Claim, StoredArtifact
 from service.store.database import Database
 from service.store.jobs import NewJob
-from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage
+from service.store.orm import Artifact, Attempt, Event, Job, OutboxMessage, Sample
+from service.store.samples import NewSample
 from tests.fakes.clock import FakeClock
 
 LEASE = timedelta(seconds=30)
 REQUEST = EditRequest(model="tiny", removals=[Removal(concept="fox")])
+SAMPLE = NewSample("a photo of a fox", 7, b"before", None)
 FILE = StoredArtifact("delta.safetensors", "weights", "application/octet-stream", 1, "a" * 64)
 
 Write = Callable[[Session, Claim, FakeClock], object]
@@ -28,6 +30,9 @@ WRITES: dict[str, Write] = {
     "extend": lambda session, claim, clock: claims.extend_lease(session, claim, lease=LEASE, now=clock()),
     "report": lambda session, claim, clock: claims.report_progress(
         session, claim, "progress", "x", phase="edit", progress=0.5, now=clock()
+    ),
+    "samples": lambda session, claim, clock: claims.report_samples(
+        session, claim, [SAMPLE], phase="validate", progress=0.5, now=clock()
     ),
     "succeed": lambda session, claim, clock: claims.succeed(session, claim, [FILE], "b" * 64, "passed", now=clock()),
     "fail": lambda session, claim, clock: claims.fail(session, claim, JobError(code="x", message="x"), now=clock()),
@@ -53,7 +58,7 @@ def job_state(database: Database, job_id: str) -> dict[str, object]:
         row = {column.name: getattr(job, column.name) for column in Job.__table__.columns}
         counts = [
             session.scalar(select(func.count()).select_from(table).where(table.job_id == job_id))
-            for table in (Event, Artifact, Attempt, OutboxMessage)
+            for table in (Event, Artifact, Attempt, OutboxMessage, Sample)
         ]
         return row | {"counts": counts}
 
