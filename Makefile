@@ -38,6 +38,8 @@ kill: $(READY)  ## kill and stop every process at every point, on each store: ab
 	$(BIN)/python -m tests.kill.matrix --store sqlite
 	$(BIN)/python -m tests.kill.matrix --store postgres
 	$(BIN)/python -m tests.kill.matrix --store s3
+	$(BIN)/python -m tests.kill.fleets --store sqlite
+	$(BIN)/python -m tests.kill.fleets --store postgres
 
 fuzz: $(READY)  ## ten thousand corrupted safetensors files, from registration to the first read
 	$(BIN)/python -m tests.fuzz.safetensors

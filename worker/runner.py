@@ -193,6 +193,7 @@ class Runner:
         progress.phases = statement.PHASES
         progress.start_phase("publish")
         files = statement.write_statement(self.database, task.fleet, workdir, self.settings.signing_dir, self.clock())
+        failpoint("statement.written")
         return RunResult(upload.store_artifacts(self.blobs, claim, files, progress.check))
 
     def _run_registration(self, model: RegisteredModel, progress: ProgressReporter) -> RunResult:
@@ -282,6 +283,7 @@ class Runner:
             log.warning("%s: the delta of %s is not carried over: %s", claim.job_id, source.edit_id, error.code)
             return False
         failpoint("phase.done.publish")
+        failpoint("delta.carried")
         return True
 
     def _digest_function(self, claim: Claim) -> Callable[[Path], str] | None:

@@ -64,7 +64,8 @@ class PendingFleet:
                 idempotency.store_replies(session, {self.scope: reply} if self.scope else {}, now=now)
             details = {"targets": len(targets), "groups": len({one.group_key for one in targets})}
             audit.record(session, self.caller.tenant, self.caller.key_id, "fleet.create", fleet.id, now=now, **details)
-            failpoint("fleet.written")
+            failpoint("fleet.created")
+        failpoint("fleet.accepted")
         return Submission(reply, replayed=False)
 
 

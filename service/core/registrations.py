@@ -21,6 +21,7 @@ from service.store import admission, audit, base_model_registration, jobs, model
 from service.store.audit import AuditEntry
 from service.store.base_models import RegisteredModel
 from service.store.errors import PathNotAllowed, RefusedModel
+from service.store.failpoints import failpoint
 from service.store.idempotency import Scope
 from service.store.jobs import NewJob
 from service.store.model_paths import resolve_model_path
@@ -57,6 +58,7 @@ class PendingRegistration(PendingJob):
         """Store the registration, and reply with the id of the model."""
         row = session.merge(orm.ModelRegistration(registered_at=now, **self.columns))
         model_registrations.wait_for(session, row, job, now=now)
+        failpoint("model.registered")
         details = {"job": job.id, "source": row.source, "labels": row.labels}
         entry = AuditEntry(self.caller.tenant, self.caller.key_id, "model.register", row.id, details)
         return Acceptance(json.dumps({"id": row.id}), [entry])

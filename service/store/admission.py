@@ -16,6 +16,7 @@ from api_schemas.fleets import TERMINAL_STATES, FleetRequest
 from api_schemas.jobs import JobError, ModelStatus
 from service.store import audit, fleets
 from service.store.cases_orm import CaseTarget
+from service.store.failpoints import failpoint
 from service.store.fleets import ACTOR
 from service.store.orm import Fleet, FleetTarget, ModelRegistration, Revision
 
@@ -52,6 +53,7 @@ def _add_target(session: Session, fleet: Fleet, row: ModelRegistration, is_new_c
     fleet.finished_at = fleet.statement_job_id = None  # a new statement follows the edit
     session.flush()
     audit.record(session, fleet.tenant, ACTOR, "model.quarantine", row.id, now=now, fleet=fleet.id)
+    failpoint("model.quarantined")
 
 
 def exclusions(session: Session, tenant: str, models: Collection[str]) -> Mapping[str, Exclusion]:

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import InstrumentFigures
 from service.store import base_model_registration
 from service.store.base_models import RegisteredModel
+from service.store.failpoints import failpoint
 from service.store.orm import Artifact, Job, ModelCalibration
 
 
@@ -40,6 +41,7 @@ def record(session: Session, job: Job, new: NewCalibration, revision: str | None
             created_at=now,
         )
     )
+    failpoint("calibration.written")
 
 
 def of_model(session: Session, model_id: str, revision: str | None) -> ModelCalibration | None:

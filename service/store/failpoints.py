@@ -43,11 +43,22 @@ Phase failpoints are followed by the phase, as `phase.done.trace`.
 CASE_FAILPOINTS = ("case.written", "case.committed", "sweep.written", "sweep.committed")
 """Failpoints of the transactions that change a case: on request, and by the sweep of the dispatcher."""
 
-FLEET_FAILPOINTS = ("fleet.written", "fleet.committed")
-"""Failpoints of the transactions that create and advance a fleet."""
+FLEET_FAILPOINTS = (
+    "fleet.created",
+    "fleet.accepted",
+    "fleet.queued",
+    "fleet.written",
+    "fleet.committed",
+    "fleet.carried",
+    "delta.carried",
+    "fleet.stated",
+    "statement.written",
+    "fleet.ended",
+)
+"""Failpoints of a fleet, in order: its creation, the steps of the dispatcher, a carried delta, and the statement."""
 
-MODEL_FAILPOINTS = ("model.written",)
-"""Failpoints of the transaction that stores what was read of a model, and adds it to the fleets that follow."""
+MODEL_FAILPOINTS = ("model.registered", "model.written", "model.quarantined", "model.admitted", "calibration.written")
+"""Failpoints of the transactions that register, read, admit and calibrate a model."""
 
 
 def failpoint(name: str) -> None:

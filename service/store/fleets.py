@@ -147,7 +147,9 @@ def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
     open_rows = [row for row in rows if row.state not in TERMINAL_STATES]
     _record_ended(session, rows)
     _queue_next(session, fleet, rows, now)
-    audit.record_all(session, [_admission_entry(fleet, row) for row in open_rows if _has_decided(row)], now=now)
+    if admissions := [_admission_entry(fleet, row) for row in open_rows if _has_decided(row)]:
+        audit.record_all(session, admissions, now=now)
+        failpoint("model.admitted")
     failpoint("fleet.written")
     if all(row.state in TERMINAL_STATES for row in rows):
         _finish(session, fleet, now)
@@ -190,6 +192,8 @@ def _queue_next(session: Session, fleet: Fleet, rows: Sequence[FleetTarget], now
         row.state, row.edit_id = "queued", job.id
     session.flush()
     audit.record_all(session, [_audit_entry(fleet, job) for job in created], now=now)
+    if created:
+        failpoint("fleet.carried" if any(row.carried_from for row in to_queue) else "fleet.queued")
 
 
 def _next_of(session: Session, members: Sequence[FleetTarget]) -> list[FleetTarget]:
@@ -232,10 +236,12 @@ def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
         task = FleetTask(fleet=fleet.id)
         created = jobs.create(session, NewJob(task, fleet.api_key_id, fleet.tenant, "statement"), now=now)
         fleet.statement_job_id = created.id
+        failpoint("fleet.stated")
     elif job.status in TERMINAL_STATUSES:
         fleet.finished_at = now
         state = summarize(targets(session, fleet.id))
         audit.record(session, fleet.tenant, ACTOR, "fleet.end", fleet.id, now=now, **state)
+        failpoint("fleet.ended")
 
 
 def replace_edit(session: Session, failed_id: str, job: Job) -> None:

@@ -49,9 +49,9 @@ def violations(
         for job in jobs:
             found += [
                 f"{job.id}: {violation}"
-                for violation in (*_check_events(session, job), *_check_files(session, job, blobs))
+                for violation in (*check_events(session, job), *_check_files(session, job, blobs))
             ]
-    return found + list(_check_blobs(blobs))
+    return found + list(check_blobs(blobs))
 
 
 def _check_accepted_jobs(jobs: Any, accepted: Mapping[str, str]) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _check_webhooks(session: Session, received: Mapping[str, int]) -> Iterator[s
         yield f"messages {sent} about {over}"
 
 
-def _check_events(session: Session, job: Job) -> Iterator[str]:
+def check_events(session: Session, job: Job) -> Iterator[str]:
     events = session.scalars(select(Event).where(Event.job_id == job.id).order_by(Event.seq)).all()
     statuses = [event.data["status"] for event in events if event.type == "status"]
     fences = session.scalars(select(Attempt.fence).where(Attempt.job_id == job.id).order_by(Attempt.fence)).all()
@@ -121,7 +121,7 @@ def _check_files(session: Session, job: Job, blobs: Mapping[str, bytes]) -> Iter
         yield "the manifest names other files"
 
 
-def _check_blobs(blobs: Mapping[str, bytes]) -> Iterator[str]:
+def check_blobs(blobs: Mapping[str, bytes]) -> Iterator[str]:
     for name, content in blobs.items():
         if hashlib.sha256(content).hexdigest() != name:
             yield f"blob {name} has other contents"
