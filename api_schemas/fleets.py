@@ -119,6 +119,7 @@ class FleetTarget(Resource):
     )
     application: Application | None = Field(default=None, description="null until an edit of the target is queued.")
     followed: bool = Field(default=False, description="Whether the model was added after the fleet was created.")
+    withheld: bool = Field(default=False, description="Whether a case of yours withholds the model at present.")
     edit: str | None = Field(default=None, description="The edit that removes the concepts from this model.")
     carried_from: str | None = Field(default=None, description="The edit whose delta was carried over.")
     revision: int | None = Field(default=None, description="The revision of the model's ledger that the edit added.")

@@ -29,7 +29,7 @@ from service.core.edits import Submission, map_key_collisions
 from service.core.model_resources import ModelFilter
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest
-from service.store import audit, fleets, idempotency, orm
+from service.store import audit, cases, fleets, idempotency, orm
 from service.store.failpoints import failpoint
 from service.store.fleets import NewTarget
 from service.store.idempotency import Reply, Scope
@@ -141,11 +141,12 @@ def resource(session: Session, fleet: orm.Fleet) -> Fleet:
     )
 
 
-def targets(session: Session, rows: Sequence[orm.FleetTarget]) -> list[FleetTarget]:
+def targets(session: Session, tenant: str, rows: Sequence[orm.FleetTarget]) -> list[FleetTarget]:
     """Return targets as their owner sees them."""
     ids = {name for row in rows for name in (row.edit_id, row.carried_from) if name}
     verdicts = dict(session.execute(select(Job.id, Job.verdict).where(Job.id.in_(ids))).all())
     revisions = fleets.revisions_of(session, rows)
+    withheld = cases.withheld_models(session, tenant, [row.model for row in rows])
     return [
         FleetTarget(
             model=row.model,
@@ -154,6 +155,7 @@ def targets(session: Session, rows: Sequence[orm.FleetTarget]) -> list[FleetTarg
             application=None if row.edit_id is None else "carried" if row.carried_from else "solved",
             edit=row.edit_id,
             followed=row.followed,
+            withheld=row.model in withheld,
             carried_from=row.carried_from,
             revision=revisions.get(row.edit_id or ""),
             verdict=verdicts.get(row.carried_from or row.edit_id or ""),

@@ -162,10 +162,10 @@ def update_due_at(case: Case) -> None:
     case.due_at = min(running, default=NEVER)
 
 
-def is_withheld(session: Session, tenant: str, model: str) -> bool:
-    """Return whether a case of the tenant withholds a model."""
-    query = select(CaseTarget.id).where(CaseTarget.tenant == tenant, CaseTarget.model == model)
-    return session.scalar(query.where(CaseTarget.state == "withheld").limit(1)) is not None
+def withheld_models(session: Session, tenant: str, models: Collection[str]) -> set[str]:
+    """Return those of some models that a case of the tenant withholds."""
+    query = select(CaseTarget.model).where(CaseTarget.tenant == tenant, CaseTarget.model.in_(models))
+    return set(session.scalars(query.where(CaseTarget.state == "withheld")))
 
 
 def target_of_job(session: Session, job: Job) -> CaseTarget | None:

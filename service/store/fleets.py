@@ -162,6 +162,8 @@ def _record_ended(session: Session, rows: Sequence[FleetTarget]) -> None:
     added = revisions_of(session, queued.values())
     for job in ended:
         row = queued[job.id]
+        if job.verdict:
+            row.carried_from = None  # the delta did not fit: the edit was solved and judged for this model
         leader = states[row.carried_from] if row.carried_from else None
         row.state = _outcome(job, job.id in added, leader)
         row.error = job.error

@@ -9,10 +9,10 @@ from tests.fakes.editor import JobContext
 
 
 def carry(context: JobContext, source: Path) -> None:
-    if context.request.metadata.get("carry") == "refuse":
+    if context.request.metadata.get("carry") in ("refuse", f"refuse {context.request.model}"):
         raise PublishingError("The model has other tensors.", field="model", remedy="Use the model that was edited.")
     assert json.loads((source / "overlays.json").read_text())
-    (context.workdir / "runs").write_text("carry\n")
+    (context.workdir / "runs").write_text(editor.CARRIED)
     editor._write(context)
     delta = (source / "delta.safetensors").read_bytes()
     assert (context.workdir / "out" / "delta.safetensors").read_bytes() == delta

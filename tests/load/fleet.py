@@ -115,7 +115,9 @@ class FleetRun:
             fleet = fleets.get(session, "default", fleet_id)
             assert fleet
             found = core.resource(session, fleet)
-            applied = Counter(one.application for one in core.targets(session, fleets.targets(session, fleet_id)))
+            applied = Counter(
+                one.application for one in core.targets(session, "default", fleets.targets(session, fleet_id))
+            )
             files = session.scalars(select(Artifact)).all()
             revisions = len(session.scalars(select(Revision)).all())
         stored = {file.sha256: file.size for file in files if file.overlay is None}

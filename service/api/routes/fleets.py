@@ -85,7 +85,7 @@ def list_targets(
     with app_state.database.read() as session:
         rows = fleets.targets(session, _load(session, caller, fleet_id).id)
         rows = [row for row in rows if after is None or row.model > after][: limit + 1]
-        data = core.targets(session, rows)
+        data = core.targets(session, caller.tenant, rows)
     return serializers.page(data, limit, lambda target: target.model)
 
 

@@ -14,7 +14,7 @@ WEIGHT_KINDS = frozenset({"weights", "delta", "lora"})
 def check_not_withheld(app_state: AppState, tenant: str, model: str) -> None:
     """Raise `ModelWithheld` if a case of the tenant withholds a model."""
     with app_state.database.read() as session:
-        if cases.is_withheld(session, tenant, model):
+        if cases.withheld_models(session, tenant, [model]):
             raise ModelWithheld(
                 f"A takedown case withholds the model {model}.",
                 remedy="GET /v1/cases lists the cases about it.",

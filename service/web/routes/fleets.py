@@ -70,11 +70,13 @@ def create(request: Request, app_state: AppStateDep, caller: WritesEdits, sent: 
 @router.get("/{fleet_id}")
 def show(request: Request, fleet_id: FleetId, app_state: AppStateDep, caller: ReadsEdits) -> Response:
     """Show a fleet and its targets."""
+    targets = fleets.list_targets(fleet_id, app_state, caller, SHOWN_TARGETS).data
     return render(
         request,
         "fleet.html",
         fleet=fleets.read(fleet_id, app_state, caller),
-        targets=fleets.list_targets(fleet_id, app_state, caller, SHOWN_TARGETS).data,
+        targets=targets,
+        solved_for={target.edit: target.model for target in targets},
         can_write="edits:write" in caller.scopes,
         can_download="artifacts:read" in caller.scopes,
     )

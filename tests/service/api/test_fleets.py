@@ -110,6 +110,7 @@ def test_delta_that_does_not_fit_is_solved_again(client: TestClient, settle: Cal
     settle()
     targets = targets_of(client, fleet)
     assert {one["state"] for one in targets.values()} == {"in_force"}
+    assert {(one["application"], one["carried_from"]) for one in targets.values()} == {("solved", None)}
     runs = client.get(f"/v1/edits/{targets['a2']['edit']}/artifacts/runs.txt").text
     assert runs == "trace\nedit\nvalidate\npublish\n"
 
