@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import AfterValidator, Field, StringConstraints
 
 from api_schemas.base import Request, Resource, normalize_text
+from api_schemas.jobs import ModelStatus
 
 WebhookEvent: TypeAlias = Literal[
     "edit.queued",
@@ -29,6 +30,9 @@ WebhookEvent: TypeAlias = Literal[
     "case.void",
     "case.merged",
     "case.deadline_missed",
+    "model.admitted",
+    "model.quarantined",
+    "model.refused",
 ]
 EVENTS: tuple[WebhookEvent, ...] = get_args(WebhookEvent)
 TERMINAL_EVENTS: tuple[WebhookEvent, ...] = ("edit.succeeded", "edit.failed", "edit.canceled", "edit.expired")
@@ -112,7 +116,8 @@ class WebhookDelivery(Resource):
     endpoint: str
     type: WebhookEvent | TestEvent
     edit: str | None = Field(description="The edit that the message is about.")
-    case: str | None = Field(description="The case that the message is about; a test message has neither.")
+    case: str | None = Field(description="The case that the message is about.")
+    model: str | None = Field(default=None, description="The model that the message is about.")
     status: DeliveryStatus
     created_at: datetime
     next_attempt_at: datetime | None = Field(description="Null once the message is delivered or abandoned.")
@@ -151,6 +156,22 @@ class CaseWebhookMessage(Resource):
     type: WebhookEvent
     timestamp: datetime = Field(description="Time of the event.")
     data: CaseNews
+
+
+class ModelNews(Resource):
+    """The status of a base model for your tenant. `url` has the details, for callers with access."""
+
+    id: str
+    status: ModelStatus
+    url: str
+
+
+class ModelWebhookMessage(Resource):
+    """The body of a message about a model: it was admitted, put into quarantine, or refused."""
+
+    type: WebhookEvent
+    timestamp: datetime = Field(description="Time of the event.")
+    data: ModelNews
 
 
 class EndpointNews(Resource):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from sqlalchemy.orm import Session
 
-from service.store import fleets, ledgers
+from service.store import fleet_groups, fleets, ledgers
 from service.store.blobs import ArtifactStore
 from service.store.claims import Claim
 from service.store.database import Database
@@ -85,4 +85,4 @@ def _have_same_removals(session: Session, other: Job, claim: Claim) -> bool:
         return False
     before = ledgers.active_entries(session, claim.tenant, other.model, made.number - 1)
     own = ledgers.active_entries(session, claim.tenant, claim.request.model)
-    return sorted(map(fleets.canonical_removal, before)) == sorted(map(fleets.canonical_removal, own))
+    return sorted(map(fleet_groups.canonical_removal, before)) == sorted(map(fleet_groups.canonical_removal, own))

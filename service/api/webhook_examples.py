@@ -3,6 +3,8 @@
 from api_schemas.webhooks import (
     EditNews,
     EndpointNews,
+    ModelNews,
+    ModelWebhookMessage,
     WebhookAttempt,
     WebhookDelivery,
     WebhookEndpoint,
@@ -33,6 +35,7 @@ WEBHOOK_EXAMPLES = (
         type="edit.succeeded",
         edit=EDIT_ID,
         case=None,
+        model=None,
         status="delivered",
         created_at=NOW,
         next_attempt_at=None,
@@ -42,6 +45,11 @@ WEBHOOK_EXAMPLES = (
         type="edit.succeeded",
         timestamp=NOW,
         data=EditNews(id=EDIT_ID, status="succeeded", verdict="passed", url=f"/v1/edits/{EDIT_ID}"),
+    ),
+    ModelWebhookMessage(
+        type="model.quarantined",
+        timestamp=NOW,
+        data=ModelNews(id="sdxl-anime", status="quarantined", url="/v1/models/sdxl-anime"),
     ),
     WebhookTestMessage(
         type="endpoint.test",

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Response
 
-from api_schemas.webhooks import CaseWebhookMessage, WebhookMessage, WebhookTestMessage
+from api_schemas.webhooks import CaseWebhookMessage, ModelWebhookMessage, WebhookMessage, WebhookTestMessage
 
 router = APIRouter(tags=["webhook_messages"])  # not `webhooks`, the routes: generators make one class of each tag
 
@@ -48,6 +48,23 @@ def edit(
 )
 def case(
     body: CaseWebhookMessage,
+    webhook_id: MessageId,
+    webhook_timestamp: MessageTimestamp,
+    webhook_signature: MessageSignature,
+) -> None:
+    """Sent to each endpoint that subscribed to the event. Respond within 15 seconds; failed attempts are repeated."""
+
+
+@router.post(
+    "model",
+    status_code=204,
+    response_class=Response,
+    responses=RESPONSES,
+    operation_id="webhook_messages_model",
+    summary="The status of a model changed",
+)
+def model(
+    body: ModelWebhookMessage,
     webhook_id: MessageId,
     webhook_timestamp: MessageTimestamp,
     webhook_signature: MessageSignature,

@@ -29,7 +29,7 @@ from service.core.edits import Submission, map_key_collisions
 from service.core.model_resources import ModelFilter
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest
-from service.store import audit, cases, fleets, idempotency, orm
+from service.store import audit, cases, fleet_groups, fleets, idempotency, orm
 from service.store.failpoints import failpoint
 from service.store.fleets import NewTarget
 from service.store.idempotency import Reply, Scope
@@ -117,7 +117,7 @@ def resolve(session: Session, tenant: str, selector: FleetSelector, admitted: Se
         raise _refused(
             "", "no_targets" if not rows else "too_many_targets", found, f"Select 1 to {MAX_TARGETS} models."
         )
-    groups = fleets.group_keys(session, tenant, rows)
+    groups = fleet_groups.group_keys(session, tenant, rows)
     return [NewTarget(row.id, groups[row.id]) for row in rows]
 
 

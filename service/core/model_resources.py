@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from api_schemas.jobs import EditableEncoder, HubCommit, Model, ModelCalibration, ModelFile, ModelStatus
 from service.core import serializers
 from service.core.app_state import AppState
-from service.store import admission, calibrations, fleets, orm
+from service.store import admission, calibrations, fleet_groups, orm
 from service.store.admission import Exclusion
 from service.store.base_model_registration import COMPONENTS, MODEL, commit_of, digests_of
 from service.store.base_models import RegisteredModel
@@ -32,7 +32,7 @@ class ModelFilter:
 
     def matches_row(self, row: orm.ModelRegistration | None) -> bool:
         """Return whether a registration has the labels, the family and the encoder."""
-        return fleets.has_properties(row, self.labels, self.family, self.encoder)
+        return fleet_groups.has_properties(row, self.labels, self.family, self.encoder)
 
 
 @dataclass(frozen=True)

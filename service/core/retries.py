@@ -101,7 +101,7 @@ class PendingRetry(PendingJob):
             fleet = self._fleet(session)
             fleet.statement_job_id, fleet.finished_at = job.id, None
         elif job.kind in EDIT_KINDS:
-            fleets.replace_edit(session, self.job.id, job)
+            fleets.replace_edit(session, self.job.id, job, now=now)
             retried_jobs.replace(self.app_state, session, self._owner, self.job, job)
         entry = AuditEntry(job.tenant, self.caller.key_id, "job.retry", self.job.id, {"job": job.id})
         return Acceptance(summary(job).model_dump_json(), [entry])

@@ -267,6 +267,7 @@ def webhook_delivery(row: orm.WebhookDelivery) -> WebhookDelivery:
         type=row.type,
         edit=row.job_id,
         case=row.case_id,
+        model=row.model,
         status=row.status,
         created_at=row.created_at,
         next_attempt_at=row.next_attempt_at,

@@ -14,11 +14,12 @@ from sqlalchemy.orm import Session
 
 from api_schemas.fleets import TERMINAL_STATES, FleetRequest
 from api_schemas.jobs import JobError, ModelStatus
-from service.store import audit, fleets
+from service.store import audit, fleet_groups, webhooks
 from service.store.cases_orm import CaseTarget
 from service.store.failpoints import failpoint
-from service.store.fleets import ACTOR
 from service.store.orm import Fleet, FleetTarget, ModelRegistration, Revision
+
+ACTOR = "service"
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def apply_rules(session: Session, row: ModelRegistration, *, is_new_content: boo
     following = select(Fleet).where(Fleet.follows).order_by(Fleet.id).with_for_update()
     for fleet in session.scalars(following).all():
         selector = FleetRequest.model_validate(fleet.request).selector
-        if fleets.has_properties(row, frozenset(selector.labels), selector.family, selector.encoder):
+        if fleet_groups.has_properties(row, frozenset(selector.labels), selector.family, selector.encoder):
             _add_target(session, fleet, row, is_new_content, now)
 
 
@@ -46,13 +47,14 @@ def _add_target(session: Session, fleet: Fleet, row: ModelRegistration, is_new_c
     target = session.get(FleetTarget, (fleet.id, row.id))
     if target is not None and not is_new_content:
         return
-    group_key = fleets.group_keys(session, fleet.tenant, [row])[row.id]
+    group_key = fleet_groups.group_keys(session, fleet.tenant, [row])[row.id]
     columns = {"group_key": group_key, "state": "planned", "followed": True}
     nothing_yet = dict.fromkeys(("edit_id", "carried_from", "error"))
     session.merge(FleetTarget(fleet_id=fleet.id, model=row.id, **columns, **nothing_yet))
     fleet.finished_at = fleet.statement_job_id = None  # a new statement follows the edit
     session.flush()
     audit.record(session, fleet.tenant, ACTOR, "model.quarantine", row.id, now=now, fleet=fleet.id)
+    announce(session, fleet.tenant, [row.id], now=now)
     failpoint("model.quarantined")
 
 
@@ -76,6 +78,20 @@ def exclusions(session: Session, tenant: str, models: Collection[str]) -> Mappin
         if excluded.status == "refused" or target.model not in found:
             found[target.model] = excluded
     return found
+
+
+def announce(session: Session, tenant: str, models: Collection[str], *, now: datetime, decided: bool = False) -> None:
+    """Send the status that some models have now for a tenant to its webhook endpoints.
+
+    Args:
+        decided: leave out models that wait in quarantine, which was announced when it began.
+    """
+    excluded = exclusions(session, tenant, models)
+    for model in models:
+        status = excluded[model].status if model in excluded else "admitted"
+        if decided and status == "quarantined":
+            continue
+        webhooks.enqueue_model_deliveries(session, tenant, model, status, now=now)
 
 
 def _exclusion(target: FleetTarget) -> Exclusion:

@@ -51,6 +51,9 @@ def append(
 def _notify_subscribers(session: Session, jobs: Sequence[Job], status: Status, now: datetime) -> None:
     """Queue webhook deliveries and, if the jobs have ended, write the audit log."""
     webhooks.enqueue_deliveries(session, [job for job in jobs if job.kind in EDIT_KINDS], status, now=now)
+    for job in jobs:
+        if job.kind == "registration" and status in ("failed", "expired"):
+            webhooks.enqueue_model_deliveries(session, job.tenant, job.model, "refused", now=now)
     if status in TERMINAL_STATUSES:
         audit.record_all(session, [_audit_entry(job, status) for job in jobs if job.kind not in QUICK_KINDS], now=now)
 

@@ -4,28 +4,23 @@ Each step is one transaction that derives everything from the targets and their 
 by any number of processes: a step that finds nothing new changes nothing.
 """
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from api_schemas.fleets import TERMINAL_STATES, FleetRequest, FleetTask, TargetState
 from api_schemas.jobs import TERMINAL_STATUSES
-from api_schemas.removals import Removal
-from service.store import audit, jobs
+from service.store import admission, audit, jobs
+from service.store.admission import ACTOR
 from service.store.audit import AuditEntry
 from service.store.failpoints import failpoint
 from service.store.ids import prefixed_id
 from service.store.jobs import NewJob
-from service.store.orm import Fleet, FleetTarget, Job, LedgerEntry, ModelRegistration, Revision, add_rows
-
-ACTOR = "service"
+from service.store.orm import Fleet, FleetTarget, Job, Revision, add_rows
 
 
 @dataclass(frozen=True)
@@ -94,46 +89,6 @@ def revisions_of(session: Session, rows: Iterable[FleetTarget]) -> dict[str, int
     return {job_id: number for job_id, number in found}  # noqa: C416
 
 
-def has_properties(
-    row: ModelRegistration | None, labels: frozenset[str], family: str | None, encoder: str | None
-) -> bool:
-    """Return whether a registration has the labels, the family and a text encoder of this digest. None matches any."""
-    digests = {one["digest"] for one in (row.encoders if row else None) or ()}
-    return (
-        labels <= set(row.labels if row else ())
-        and family in (None, row.family if row else None)
-        and (encoder is None or encoder in digests)
-    )
-
-
-def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration]) -> dict[str, str]:
-    """Return the group of each model: a digest over its family, its text encoders, its profile and its active removals.
-
-    Models of one group get byte-identical tensors for the same removals.
-    """
-    active: dict[str, list[Any]] = defaultdict(list)
-    entries = select(LedgerEntry).where(
-        LedgerEntry.tenant == tenant, LedgerEntry.until.is_(None), LedgerEntry.model.in_([row.id for row in rows])
-    )
-    for entry in session.scalars(entries):
-        active[entry.model].append(canonical_removal(entry))
-    return {row.id: _digest([row.family, _encoder_digests(row), row.profile, sorted(active[row.id])]) for row in rows}
-
-
-def canonical_removal(entry: LedgerEntry) -> str:
-    """Return what determines the weights of a removal, as canonical JSON."""
-    removal = Removal.model_validate(entry.removal)  # with the defaults of fields that were added since
-    return json.dumps([removal.model_dump(mode="json"), entry.options], sort_keys=True)
-
-
-def _encoder_digests(row: ModelRegistration) -> list[Any]:
-    return sorted((encoder["component"], encoder["digest"]) for encoder in row.encoders or ())
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
 def advance_all(session: Session, *, now: datetime) -> None:
     """Take one step with each fleet that has not ended."""
     unfinished = select(Fleet).where(Fleet.finished_at.is_(None)).with_for_update(skip_locked=True)
@@ -147,9 +102,7 @@ def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
     open_rows = [row for row in rows if row.state not in TERMINAL_STATES]
     _record_ended(session, rows)
     _queue_next(session, fleet, rows, now)
-    if admissions := [_admission_entry(fleet, row) for row in open_rows if _has_decided(row)]:
-        audit.record_all(session, admissions, now=now)
-        failpoint("model.admitted")
+    _record_admissions(session, fleet, [row for row in open_rows if _has_decided(row)], now)
     failpoint("fleet.written")
     if all(row.state in TERMINAL_STATES for row in rows):
         _finish(session, fleet, now)
@@ -226,6 +179,14 @@ def _has_decided(row: FleetTarget) -> bool:
     return row.followed and row.state in TERMINAL_STATES
 
 
+def _record_admissions(session: Session, fleet: Fleet, rows: Sequence[FleetTarget], now: datetime) -> None:
+    if rows:
+        session.flush()
+        audit.record_all(session, [_admission_entry(fleet, row) for row in rows], now=now)
+        admission.announce(session, fleet.tenant, [row.model for row in rows], now=now, decided=True)
+        failpoint("model.admitted")
+
+
 def _admission_entry(fleet: Fleet, row: FleetTarget) -> AuditEntry:
     action = "model.admit" if row.state == "in_force" else "model.refuse"
     return AuditEntry(fleet.tenant, ACTOR, action, row.model, {"fleet": fleet.id, "edit": row.edit_id})
@@ -246,7 +207,7 @@ def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
         failpoint("fleet.ended")
 
 
-def replace_edit(session: Session, failed_id: str, job: Job) -> None:
+def replace_edit(session: Session, failed_id: str, job: Job, *, now: datetime) -> None:
     """Let the target that waited for a failed edit wait for the one that retries it, and the fleet with it."""
     row = session.scalar(select(FleetTarget).where(FleetTarget.edit_id == failed_id))
     if row is not None:
@@ -255,6 +216,9 @@ def replace_edit(session: Session, failed_id: str, job: Job) -> None:
         if row.edit_id == failed_id:
             row.edit_id, row.state, row.error = job.id, "queued", None
             fleet.finished_at = fleet.statement_job_id = None  # a new statement follows the edit
+            session.flush()
+            if fleet.follows and row.followed:
+                admission.announce(session, fleet.tenant, [row.model], now=now)
             failpoint("fleet.written")
 
 
@@ -268,9 +232,13 @@ def summarize(rows: Sequence[FleetTarget]) -> Mapping[str, int]:
 
 def cancel(session: Session, fleet: Fleet, *, now: datetime) -> None:
     """Cancel what is planned, queued or running, and follow no more models. Edits that have ended stay."""
+    rows = targets(session, fleet.id)
+    excluded = [row.model for row in rows if fleet.follows and row.followed and row.state != "in_force"]
     fleet.follows = False
-    for row in targets(session, fleet.id):
+    for row in rows:
         if row.state == "planned":
             row.state = "canceled"
         elif row.state == "queued" and row.edit_id:
             jobs.cancel(session, row.edit_id, now=now)
+    session.flush()
+    admission.announce(session, fleet.tenant, excluded, now=now, decided=True)

@@ -116,6 +116,7 @@ def record(session: Session, job: Job, new: NewDescription, *, now: datetime) ->
     add_rows(session, RegisteredFile, [{"model_id": row.id, **vars(file)} for file in new.files])
     session.flush()
     admission.apply_rules(session, row, is_new_content=is_new_content, now=now)
+    admission.announce(session, job.tenant, [row.id], now=now, decided=True)
     failpoint("model.written")
 
 

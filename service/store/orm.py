@@ -251,7 +251,7 @@ class WebhookEndpoint(Base):
 class WebhookDelivery(Base):
     """A message to an endpoint. `next_attempt_at` is None once it was delivered or abandoned.
 
-    It is about a job or a case; a test message has neither.
+    It is about a job, a case or a model; a test message is about none of them.
     """
 
     __tablename__ = "webhook_deliveries"
@@ -260,6 +260,7 @@ class WebhookDelivery(Base):
     endpoint_id: Mapped[str] = mapped_column(ForeignKey("webhook_endpoints.id"), index=True)
     job_id: Mapped[str | None] = mapped_column(ForeignKey("jobs.id"))
     case_id: Mapped[str | None] = mapped_column(ForeignKey("cases.id"))
+    model: Mapped[str | None]
     type: Mapped[str]
     body: Mapped[str]
     status: Mapped[str]

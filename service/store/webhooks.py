@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.orm import Session
 
+from api_schemas.jobs import ModelStatus
 from service.store.cases_orm import Case
 from service.store.ids import prefixed_id
 from service.store.orm import Job, WebhookDelivery, WebhookEndpoint
@@ -94,22 +95,34 @@ def enqueue_case_deliveries(session: Session, case: Case, news: str, *, now: dat
     """Add a message about a case for each endpoint of its tenant that subscribed to the news, such as `in_force`."""
     event_type = f"case.{news}"
     data = {"id": case.id, "reference": case.reference, "state": case.state, "url": f"/v1/cases/{case.id}"}
-    active = session.execute(_ACTIVE_ENDPOINTS, {"tenant": case.tenant})
+    _enqueue(session, case.tenant, event_type, data, now, case_id=case.id)
+
+
+def enqueue_model_deliveries(session: Session, tenant: str, model: str, status: ModelStatus, *, now: datetime) -> None:
+    """Add a message about the status of a model for each endpoint of the tenant that subscribed to it."""
+    event_type, data = f"model.{status}", {"id": model, "status": status, "url": f"/v1/models/{model}"}
+    _enqueue(session, tenant, event_type, data, now, model=model)
+
+
+def _enqueue(
+    session: Session, tenant: str, event_type: str, data: Mapping[str, str | None], now: datetime, **subject: str
+) -> None:
+    """Add a message for each endpoint of the tenant that subscribed to the event."""
+    active = session.execute(_ACTIVE_ENDPOINTS, {"tenant": tenant})
     session.add_all(
-        _new_delivery(endpoint_id, None, event_type, _body(event_type, data, now), now, case.id)
+        _new_delivery(endpoint_id, None, event_type, _body(event_type, data, now), now, **subject)
         for endpoint_id, events in active
         if event_type in events
     )
 
 
 def _new_delivery(
-    endpoint_id: str, job_id: str | None, event_type: str, body: str, now: datetime, case_id: str | None = None
+    endpoint_id: str, job_id: str | None, event_type: str, body: str, now: datetime, **subject: str
 ) -> WebhookDelivery:
     return WebhookDelivery(
         id=prefixed_id("msg", now),
         endpoint_id=endpoint_id,
         job_id=job_id,
-        case_id=case_id,
         type=event_type,
         body=body,
         status="pending",
@@ -117,6 +130,7 @@ def _new_delivery(
         next_attempt_at=now,
         tries=0,
         attempts=[],
+        **subject,
     )
 
 

@@ -8,10 +8,11 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import select
 
+from api_schemas.webhooks import ModelNews, ModelWebhookMessage
 from service.core.app_state import AppState
 from service.store import api_keys, fleets, model_registrations
 from service.store.database import Database
-from service.store.orm import Job
+from service.store.orm import Job, WebhookDelivery
 from tests.fakes.clock import FakeClock
 from tests.service.api.conftest import register_model
 from worker.runner import Runner
@@ -71,6 +72,75 @@ def targets_of(client: TestClient, fleet: Any) -> dict[str, Any]:
 def audit_actions(client: TestClient) -> list[str]:
     lines = client.get("/v1/audit_log?limit=200").json()["data"]
     return [line["action"] for line in lines if line["target"] == "late"]
+
+
+@pytest.fixture
+def news(client: TestClient, clock: FakeClock) -> Callable[[], list[str]]:
+    """Return the messages about the model `late`, oldest first."""
+    body = {"url": "https://desk.example/", "events": ["model.admitted", "model.quarantined", "model.refused"]}
+    endpoint = client.post("/v1/webhook_endpoints", json=body).json()
+
+    def read() -> list[str]:
+        found = client.get(f"/v1/webhook_endpoints/{endpoint['id']}/deliveries?limit=100").json()["data"]
+        clock.advance(1)  # later messages have later ids
+        return [one["type"] for one in reversed(found) if one["model"] == "late"]
+
+    return read
+
+
+def test_admission_is_announced(
+    client: TestClient,
+    fleet: Any,
+    register: Register,
+    settle: Settle,
+    read_models: Settle,
+    news: Callable[[], list[str]],
+    database: Database,
+) -> None:
+    register()
+    read_models()
+    assert news() == ["model.quarantined"]
+    settle()
+    assert news() == ["model.quarantined", "model.admitted"]
+    with database.read() as session:
+        (body,) = session.scalars(select(WebhookDelivery.body).where(WebhookDelivery.type == "model.quarantined"))
+    message = ModelWebhookMessage.model_validate_json(body)
+    assert message.data == ModelNews(id="late", status="quarantined", url="/v1/models/late")
+    assert "fox" not in body
+    register("late", b"Z" * 7000)
+    read_models()
+    client.post(f"{fleet['urls']['self']}/cancel")
+    assert news()[2:] == ["model.quarantined", "model.admitted"], "the rule has ended"
+    settle()
+    assert len(news()) == 4
+
+
+def test_refusal_and_its_repair_are_announced(
+    client: TestClient, register: Register, settle: Settle, read_models: Settle, news: Callable[[], list[str]]
+) -> None:
+    register("first")
+    settle()
+    client.post("/v1/fleets", json=BODY | {"metadata": {"refuse": "edit", "refuse_model": "late"}})
+    settle()
+    register("late", b"Z" * 7000)
+    read_models()
+    assert news() == ["model.quarantined"]
+    settle()
+    assert news() == ["model.quarantined", "model.refused"]
+    edit = client.get("/v1/jobs?status=failed").json()["data"][0]["id"]
+    client.post(f"/v1/jobs/{edit}/retry")
+    assert news()[2:] == ["model.quarantined"]
+
+
+def test_model_without_a_rule_is_announced_when_it_was_read(
+    client: TestClient, register: Register, settle: Settle, news: Callable[[], list[str]]
+) -> None:
+    register()
+    settle()
+    assert news() == ["model.admitted"]
+    client.patch("/v1/models/late", json={"profile": {"refused": True}})
+    settle()
+    assert news() == ["model.admitted", "model.refused"]
 
 
 def test_later_model_is_edited_before_it_is_served(

@@ -46,8 +46,8 @@ def test_retried_edit_takes_the_place_of_the_failed_one(database: Database, cloc
         assert session.get_one(Fleet, fleet_id).finished_at
         failed = session.get_one(Job, target.edit_id)
         again = jobs.create(session, NewJob(claims.parse_request(failed), "operator"), now=clock())
-        fleets.replace_edit(session, failed.id, again)
-        fleets.replace_edit(session, failed.id, failed)  # another retry of the first job changes nothing
+        fleets.replace_edit(session, failed.id, again, now=clock())
+        fleets.replace_edit(session, failed.id, failed, now=clock())  # another retry of the first job changes nothing
     advance(database, clock)
     with database.read() as session:
         (target,) = fleets.targets(session, fleet_id)
