@@ -109,6 +109,7 @@ def test_admission_is_announced(
     assert "fox" not in body
     register("late", b"Z" * 7000)
     read_models()
+    assert news()[2:] == ["model.quarantined"], "it has other weights"
     client.post(f"{fleet['urls']['self']}/cancel")
     assert news()[2:] == ["model.quarantined", "model.admitted"], "the rule has ended"
     settle()
