@@ -51,6 +51,13 @@ Exclude = Annotated[
     list[str],
     typer.Option(metavar="NAME", help="Do not cover this name, as listed by `expunge prompts`. Repeatable."),
 ]
+ExcludePrompt = Annotated[
+    list[str],
+    typer.Option(
+        metavar="PROMPT",
+        help="Do not compute the edit from this prompt, one of those that POST /v1/edits:validate lists. Repeatable.",
+    ),
+]
 Pin = Annotated[list[str], typer.Option(metavar="PROMPT", help="Keep this prompt exactly unchanged. Repeatable.")]
 Method = Annotated[MethodName, typer.Option(help="default, or a published method for comparison.")]
 AimChoice = Annotated[
@@ -143,9 +150,10 @@ def read_removal_options(
     spelling: Spelling = NOT_GIVEN,
     no_spellings: NoSpellings = False,
     exclude: Exclude = NOT_GIVEN,
+    exclude_prompt: ExcludePrompt = NOT_GIVEN,
 ) -> RemovalOptions:
     """Return the options that apply to the removals."""
-    return RemovalOptions(preserve, exclude, alias, title, translation, spelling, no_spellings)
+    return RemovalOptions(preserve, exclude, exclude_prompt, alias, title, translation, spelling, no_spellings)
 
 
 def read_solve_options(

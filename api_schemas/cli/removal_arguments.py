@@ -105,6 +105,8 @@ class RemovalOptions:
     """Applies to every removal."""
     exclude: Sequence[str] = ()
     """Applies to every removal."""
+    exclude_prompts: Sequence[str] = ()
+    """Applies to every removal."""
     aliases: Sequence[str] = ()
     titles: Sequence[str] = ()
     translations: Sequence[str] = ()
@@ -128,6 +130,7 @@ def shared_fields(options: RemovalOptions) -> dict[str, Any]:
     return {
         "preserve": list(options.preserve),
         "exclude": list(options.exclude),
+        "exclude_prompts": list(options.exclude_prompts),
         "spellings": [] if options.no_spellings else "auto",
     }
 

@@ -51,6 +51,12 @@ def test_omitted_options_have_the_defaults_of_the_request() -> None:
     assert request == EditRequest.model_validate({"removals": [{"concept": "fox"}]})
 
 
+def test_excluded_prompts_are_those_of_every_removal() -> None:
+    options = ("--exclude-prompt", "a fox", "--exclude-prompt", "an owl in ink")
+    removals = run("--remove", "fox", "--remove", "owl", *options)[0].removals
+    assert [removal.exclude_prompts for removal in removals] == [["a fox", "an owl in ink"]] * 2
+
+
 def test_options_of_one_invocation_do_not_affect_the_next() -> None:
     assert run("--remove", "fox", "--pin", "an owl")[0].options.pins == ["an owl"]
     assert run("--remove", "fox")[0].options.pins == []
@@ -61,7 +67,8 @@ def test_commands_with_removals_have_all_removal_options(function: object) -> No
     app = typer.Typer()
     app.command()(function)  # type: ignore[type-var]
     known = {option for parameter in typer.main.get_command(app).params for option in parameter.opts}
-    assert {"--preserve", "--alias", "--title", "--translation", "--spelling", "--no-spellings", "--exclude"} <= known
+    names = {"--alias", "--title", "--translation", "--spelling", "--no-spellings"}
+    assert names | {"--preserve", "--exclude", "--exclude-prompt"} <= known
     if function is not prompts:
         assert {"--remove", "--pin", "--preservation", "--seed", "--out"} <= known
 
