@@ -38,6 +38,12 @@ class Previews:
         for preview in self._client.paginate(Page[Preview], f"/v1/edits/{edit_id}/previews", {}):
             yield preview
 
+    def list_steered(self, model_id: str, kind: FeatureKind) -> Iterator[Preview]:
+        """Iterate over the previews of steered features of a model, newest first."""
+        path = f"/v1/models/{model_id}/autoencoders/{kind}/previews"
+        for preview in self._client.paginate(Page[Preview], path, {}):
+            yield preview
+
     def refresh(self, preview: Preview) -> Preview:
         """Return the current state of a preview."""
         return self._client.request(Preview, "GET", preview.urls.self)

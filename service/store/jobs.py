@@ -191,7 +191,21 @@ def list_calibrations(
 
 def list_previews(session: Session, tenant: str, edit_id: str, *, limit: int, after: str | None) -> Sequence[Job]:
     """Return the previews of a tenant's edit, newest first, from the one after id `after`."""
-    query = select(Job).where(Job.kind == "preview", Job.tenant == tenant, Job.request["edit"].as_string() == edit_id)
+    return _list_previews(session, tenant, Job.request["edit"].as_string() == edit_id, limit=limit, after=after)
+
+
+def list_steering_previews(
+    session: Session, tenant: str, model: str, kind: str, *, limit: int, after: str | None
+) -> Sequence[Job]:
+    """Return the tenant's previews of steered features of an autoencoder, newest first, from the one after id `after`."""
+    steered = and_(Job.model == model, Job.request[("steering", "kind")].as_string() == kind)
+    return _list_previews(session, tenant, steered, limit=limit, after=after)
+
+
+def _list_previews(
+    session: Session, tenant: str, subject: ColumnElement[bool], *, limit: int, after: str | None
+) -> Sequence[Job]:
+    query = select(Job).where(Job.kind == "preview", Job.tenant == tenant, subject)
     query = query if after is None else query.where(Job.id < after)
     return session.scalars(query.order_by(Job.id.desc()).limit(limit)).all()
 

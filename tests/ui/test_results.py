@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.ui.conftest import DESKTOP, WatchedPage, take_screenshot, write_readme_screenshot
-from tests.ui.page_checks import check_everywhere
+from tests.ui.page_checks import check_everywhere, overflow, serious_findings
 from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
 
 OpenPage = Callable[..., Page]
@@ -23,6 +23,7 @@ PATHS = {
     "feature-list": "/features/tiny/object",
     "feature": "/features/tiny/object/172",
     "steer": "/features/tiny/object/steer?latents=7&latents=18",
+    "steered-none": "/features/tiny/style/steer/previews",
     "ledgers": "/ledger",
     "ledger": "/ledger/tiny",
     "ledger-revoke": "/ledger/tiny?revoke={edit_id}",
@@ -169,6 +170,12 @@ def test_moved_slider_queues_a_preview_of_the_steered_group(open_page: OpenPage)
     assert page.locator("#preview").get_by_role("status").inner_text() == "Waiting for a worker …"
     assert slider.evaluate("one => one === document.activeElement")
     assert "fox" not in page.url
+    page.get_by_role("link", name="Earlier previews").click()
+    page.get_by_role("table").wait_for()
+    take_screenshot(page, "steered-1280-light")
+    assert (overflow(page), serious_findings(page)) == (0, [])
+    page.get_by_role("link", name="a fox").click()
+    assert page.locator("#preview-title").inner_text() == "“a fox”, × 3.5"
 
 
 def test_form_queues_a_preview_and_waits_for_it(open_page: OpenPage) -> None:

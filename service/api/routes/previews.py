@@ -1,6 +1,6 @@
 """Generate images of a prompt with an edit and with its base model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Annotated
 
@@ -27,6 +27,8 @@ router = APIRouter(prefix="/v1/edits/{edit_id}/previews", tags=["previews"], rou
 
 IMAGE_CONTENT = {"image/png": {"schema": {"type": "string", "format": "binary"}, "example": "\x89PNG…"}}
 PreviewId = Annotated[str, Path(description="The id that `POST /v1/edits/{edit_id}/previews` returned.")]
+PreviewLimit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
+PreviewCursor = Annotated[str | None, Query(pattern=PREVIEW_ID, description="`next_cursor` of the previous page.")]
 ImageName = Annotated[str, Path(description="File name of an image, as in `images`.", examples=["0-after.png"])]
 
 
@@ -56,14 +58,14 @@ def list_previews(
     edit_id: EditId,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
-    after: Annotated[str | None, Query(pattern=PREVIEW_ID, description="`next_cursor` of the previous page.")] = None,
+    limit: PreviewLimit = 20,
+    after: PreviewCursor = None,
 ) -> Page[Preview]:
     """Return a page of previews. Deleted ones are not listed."""
     with app_state.database.read() as session:
         job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
         rows = jobs.list_previews(session, caller.tenant, edit_id, limit=limit + 1, after=after)
-    return serializers.page([serialize_preview(app_state, job) for job in rows], limit, lambda preview: preview.id)
+    return preview_page(app_state, rows, limit)
 
 
 @router.get("/{preview_id}", response_model=Preview, summary="Read a preview")
@@ -109,6 +111,11 @@ def load_preview(app_state: AppState, caller: Caller, edit_id: str, preview_id: 
             remedy=f"GET /v1/edits/{edit_id}/previews lists its previews; they are deleted after some hours.",
         )
     return job
+
+
+def preview_page(app_state: AppState, rows: Sequence[Job], limit: int) -> Page[Preview]:
+    """Return a page of previews from `limit + 1` jobs."""
+    return serializers.page([serialize_preview(app_state, job) for job in rows], limit, lambda preview: preview.id)
 
 
 def preview_response(app_state: AppState, job: Job) -> Response:

@@ -4,6 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
+from api_schemas.jobs import Page
 from api_schemas.previews import Preview, SteeringRequest
 from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
@@ -12,7 +13,15 @@ from service.api.routes.artifacts import artifact_response
 from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.routes.features import Kind
 from service.api.routes.models import ModelId, get_model
-from service.api.routes.previews import IMAGE_CONTENT, ImageName, cancel_job, preview_response
+from service.api.routes.previews import (
+    IMAGE_CONTENT,
+    ImageName,
+    PreviewCursor,
+    PreviewLimit,
+    cancel_job,
+    preview_page,
+    preview_response,
+)
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, features
 from service.core.app_state import AppState
@@ -48,6 +57,22 @@ def create_preview(
     preview = Preview.model_validate_json(submission.reply.body)
     headers = {"Location": preview.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
     return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+
+
+@router.get("", summary="List the previews of steered features, newest first")
+def list_steering_previews(
+    model_id: ModelId,
+    kind: Kind,
+    app_state: AppStateDep,
+    caller: ReadsEdits,
+    limit: PreviewLimit = 20,
+    after: PreviewCursor = None,
+) -> Page[Preview]:
+    """Return a page of your previews of this autoencoder's features. Deleted ones are not listed."""
+    get_model(app_state, model_id)
+    with app_state.database.read() as session:
+        rows = jobs.list_steering_previews(session, caller.tenant, model_id, kind, limit=limit + 1, after=after)
+    return preview_page(app_state, rows, limit)
 
 
 @router.get("/{preview_id}", response_model=Preview, summary="Read a preview of steered features")
@@ -98,6 +123,6 @@ def load_preview(app_state: AppState, caller: Caller, model_id: str, kind: str, 
     if job is None:
         raise NotFound(
             f'There is no preview "{preview_id}" of these features.',
-            remedy="Previews are deleted after some hours. Create another one.",
+            remedy=f"GET /v1/models/{model_id}/autoencoders/{kind}/previews lists them; they are deleted after some hours.",
         )
     return job

@@ -9,12 +9,12 @@ from starlette.responses import RedirectResponse
 from api_schemas.features import Feature, FeatureKind
 from api_schemas.previews import MAX_GROUP, Preview, SteeringRequest
 from api_schemas.problems import invalid_fields
-from service.api.auth import ReadsArtifacts, ReadsModels, WritesEdits
+from service.api.auth import ReadsArtifacts, ReadsEdits, ReadsModels, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.routes.features import Kind
 from service.api.routes.models import ModelId, get_model
-from service.api.routes.previews import ImageName, PreviewId, serialize_preview
-from service.api.routes.steering import load_preview
+from service.api.routes.previews import ImageName, PreviewCursor, PreviewId, serialize_preview
+from service.api.routes.steering import list_steering_previews, load_preview
 from service.core import edits
 from service.core.app_state import AppState
 from service.core.features import FeatureBrowser, open_browser
@@ -25,6 +25,7 @@ from service.web.rendering import render
 
 router = APIRouter(prefix="/features/{model_id}/{kind}/steer")
 
+PAGE_SIZE = 25
 SEED_COUNTS = (1, 2, 4, 8)
 DEFAULT_SEEDS, DEFAULT_SCALE = 2, 3.0
 
@@ -73,6 +74,22 @@ def create(
         return _page(request, browser, group, prompt=prompt, scale=scale, error=message, status=error.status)
     preview = Preview.model_validate_json(submission.reply.body)
     return RedirectResponse(f"/features/{model_id}/{kind}/steer/{preview.id}", 303)
+
+
+@router.get("/previews")
+def show_previews(
+    request: Request,
+    model_id: ModelId,
+    kind: Kind,
+    app_state: AppStateDep,
+    caller: ReadsEdits,
+    reader: ReadsModels,
+    after: PreviewCursor = None,
+) -> Response:
+    """Show the previews that are not deleted yet, newest first."""
+    page = list_steering_previews(model_id, kind, app_state, caller, PAGE_SIZE, after)
+    can_write = "edits:write" in caller.scopes
+    return render(request, "steered.html", model_id=model_id, kind=kind, page=page, after=after, can_write=can_write)
 
 
 @router.get("/{preview_id}")

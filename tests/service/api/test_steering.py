@@ -62,6 +62,20 @@ def test_images_are_served_when_it_has_succeeded(client: TestClient, app_state: 
     assert client.get(images["after"]).content == b"png"
 
 
+def test_previews_of_an_autoencoder_are_listed_newest_first(client: TestClient, clock: FakeClock) -> None:
+    made = []
+    for scale in (0.0, 2.0, 3.0):
+        made.append(create(client, scale=scale).json()["id"])
+        clock.advance(1)
+    first = client.get(PATH, params={"limit": 2}).json()
+    assert ([one["id"] for one in first["data"]], first["has_more"]) == (made[:0:-1], True)
+    assert [one["steering"]["scale"] for one in first["data"]] == [3.0, 2.0]
+    rest = client.get(PATH, params={"limit": 2, "after": first["next_cursor"]}).json()
+    assert ([one["id"] for one in rest["data"]], rest["has_more"]) == (made[:1], False)
+    assert client.get(PATH.replace("object", "style")).json()["data"] == []
+    assert client.get(PATH.replace("tiny", "none")).status_code == 404
+
+
 def test_preview_belongs_to_its_autoencoder(client: TestClient) -> None:
     preview_id = create(client).json()["id"]
     assert client.get(f"/v1/models/tiny/autoencoders/style/previews/{preview_id}").status_code == 404
