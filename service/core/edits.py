@@ -21,8 +21,8 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.quotas import JobQuota
 from service.core.site_limits import check_sites
-from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, ServiceError
-from service.store import audit, idempotency, jobs, ledgers
+from service.errors import IdempotencyConflict, IdempotencyKeyReused, NotRevocable, ServiceError, WrongCaseState
+from service.store import audit, cases, idempotency, jobs, ledgers
 from service.store.audit import AuditEntry
 from service.store.failpoints import failpoint
 from service.store.idempotency import Reply, Scope
@@ -107,6 +107,8 @@ class PendingRevocation(PendingJob):
     """A POST that revokes an edit."""
 
     edit: Job
+    of_case: bool = False
+    """Whether the case that requires the edit asks for the revocation."""
 
     @property
     def fingerprint(self) -> str:
@@ -115,9 +117,13 @@ class PendingRevocation(PendingJob):
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob | Job:
         """Return a job that takes the edit out of its ledger, or the one that already does. Raises `NotRevocable`,
-        `TooManyJobs`."""
+        `WrongCaseState`, `TooManyJobs`."""
         if existing := jobs.revocation_of(session, self.edit.id):
             return existing
+        if not self.of_case and (case := cases.case_requiring(session, self.edit.id)):
+            raise WrongCaseState(
+                f'{case.reference} requires edit "{self.edit.id}".', remedy="Restore the case, which revokes the edit."
+            )
         if not any(entry.until is None for entry in ledgers.entries_of_job(session, self.edit.id)):
             raise NotRevocable(
                 f'Edit "{self.edit.id}" has no active removals in a ledger.',
@@ -191,7 +197,7 @@ def submit_all(app_state: AppState, pending: Sequence[PendingJob]) -> list[Submi
     """Accept requests in one transaction. A request that is refused does not affect the others.
 
     Returns, for each request, its `Submission` or the reason for its refusal: `UnknownModel`, `ModelNotAdmitted`,
-    `InvalidRequest`, `LedgerConflict`, `NotRevocable`, `TooManyJobs`, `TooManyPlans`, `PlanQueueFull`,
+    `InvalidRequest`, `LedgerConflict`, `NotRevocable`, `WrongCaseState`, `TooManyJobs`, `TooManyPlans`, `PlanQueueFull`,
     `IdempotencyKeyReused`, `IdempotencyConflict`.
     """
     outcomes: dict[PendingJob, Submission | Exception] = {}

@@ -68,12 +68,12 @@ class PendingRetry(PendingJob):
         if not is_retryable(self.job):
             raise _refusal(self.job, f"is a {self.job.kind} that is {self.job.status}")
         caller = self._owner
-        if self.job.kind in EDIT_KINDS:
-            retried_jobs.check(self.app_state, session, caller, self.job)
+        of_case = self.job.kind in EDIT_KINDS and retried_jobs.check(self.app_state, session, caller, self.job)
         if self.job.kind == "removal":
             return PendingEdit(caller, None, EditRequest.model_validate(self.job.request)).admit(session, quota)
         if self.job.kind == "revocation":
-            return PendingRevocation(caller, None, session.get_one(Job, self.job.revokes)).admit(session, quota)
+            edit = session.get_one(Job, self.job.revokes)
+            return PendingRevocation(caller, None, edit, of_case).admit(session, quota)
         self._check_still_awaited(session)
         quota.reserve(caller.tenant)
         return NewJob(claims.parse_request(self.job), caller.key_id, caller.tenant, self.job.kind)

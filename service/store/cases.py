@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, String, and_, cast, exists, func, or_, sel
 from sqlalchemy import case as sql_case
 from sqlalchemy.orm import Session
 
+from api_schemas.cases import ENDED_STATES
 from api_schemas.jobs import TERMINAL_STATUSES
 from service.store import cases_orm as orm
 from service.store.cases_keys import name_digests
@@ -172,6 +173,12 @@ def target_of_job(session: Session, job: Job) -> CaseTarget | None:
     """Return the target whose edit or revocation a job is, or None."""
     query = select(CaseTarget).where(CaseTarget.edit_id == (job.revokes or job.id))
     return session.scalar(query.where(CaseTarget.revocation_id == job.id) if job.revokes else query)
+
+
+def case_requiring(session: Session, edit_id: str) -> Case | None:
+    """Return the case that has not ended and whose decision an edit carries out, or None."""
+    query = select(Case).join(CaseTarget).where(CaseTarget.edit_id == edit_id, CaseTarget.state != "revoked")
+    return session.scalar(query.where(Case.state.not_in(ENDED_STATES)))
 
 
 def target_without_edit(session: Session, job: Job) -> CaseTarget | None:

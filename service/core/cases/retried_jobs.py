@@ -18,9 +18,10 @@ EDITED: tuple[CaseState, ...] = ("applying", "at_risk", "in_force", "contested")
 """States of cases whose edits still matter."""
 
 
-def check(app_state: AppState, session: Session, caller: Caller, failed: Job) -> None:
-    """Raise `WrongCaseState` or `RestoredTooEarly` if a job belongs to a case that does not want it done any more."""
-    if found := _find(app_state, session, caller, failed):
+def check(app_state: AppState, session: Session, caller: Caller, failed: Job) -> bool:
+    """Return whether a case waits for a job. Raises `WrongCaseState`, `RestoredTooEarly`: it does not want it done any more."""
+    found = _find(app_state, session, caller, failed)
+    if found:
         change, target = found
         change.require_state(*(EDITED if failed.kind == "removal" else ("contested",)))
         if failed.kind == "revocation":
@@ -31,6 +32,7 @@ def check(app_state: AppState, session: Session, caller: Caller, failed: Job) ->
             raise WrongCaseState(
                 f"{change.case.reference} has another decision for {target.model}.", remedy="Read the case again."
             )
+    return found is not None
 
 
 def replace(app_state: AppState, session: Session, caller: Caller, failed: Job, job: Job) -> None:

@@ -124,6 +124,26 @@ def test_weights_of_a_withheld_model_are_not_downloaded(client: TestClient, desk
     assert [client.get(url).status_code for url in weights] == [200] * 4
 
 
+def test_edit_of_a_case_is_revoked_by_the_case_alone(client: TestClient, desk: Desk) -> None:
+    """Otherwise it could be revoked before the time that a counter-notice sets, and the case would still be in force."""
+    case = desk.in_force()
+    url = f"/v1/edits/{case.targets[0].edit}/revoke"
+    for _ in range(2):
+        reply = client.post(url)
+        assert (reply.status_code, reply.json()["code"]) == (409, "wrong_case_state")
+        assert case.reference in reply.json()["detail"]
+        desk.counter(case)
+    desk.restore(case, override=True)
+    assert client.post(url).json()["id"] == desk.read(case.id).targets[0].revocation
+
+
+def test_edit_of_a_closed_case_is_revoked_as_any_other(client: TestClient, desk: Desk) -> None:
+    case = desk.in_force()
+    desk.wait(case, 400 * 86_400)
+    assert desk.read(case.id).state == "closed"
+    assert client.post(f"/v1/edits/{case.targets[0].edit}/revoke").status_code == 202
+
+
 def test_list_is_due_first_and_pages_without_gaps(client: TestClient, desk: Desk) -> None:
     opened = [desk.open(basis) for basis in ("eu-gdpr", "us-tida", "us-dmca", "us-tida")]
     found, after = [], None
