@@ -265,6 +265,21 @@ class SiteEffect(ReportModel):
     effect: Estimate
 
 
+class WordEffects(ReportModel):
+    """What patching the self-attention at one word restores, layer by layer."""
+
+    text: str = Field(description="The word; `end of text` and `padding` follow the last one.")
+    subject: bool = Field(description="Whether the word names the concept, so that its tokens were corrupted.")
+    effects: list[float] = Field(description="Share of the judge's score that is restored, by layer from 0.")
+
+
+class WordTrace(ReportModel):
+    """The trace of one prompt, word by word: the mean over a few draws of the noise, without intervals."""
+
+    prompt: str = Field(description="The traced prompt on which the corruption loses as much as on the median one.")
+    words: list[WordEffects]
+
+
 class TraceRecord(ReportModel):
     """Causal mediation analysis of a text encoder at the last subject token."""
 
@@ -284,6 +299,10 @@ class TraceRecord(ReportModel):
     )
     choice: str = Field("", description="The layer that the trace suggests, and why.")
     chosen_layer: int = Field(0, description="The suggested layer.")
+    by_word: WordTrace | None = Field(
+        None,
+        description="None if names are withheld, if the corruption lost nothing, and in reports of earlier versions.",
+    )
 
 
 class ArtifactRecord(ReportModel):

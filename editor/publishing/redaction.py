@@ -133,9 +133,14 @@ def redact_report(report: AuditReport, salt: str) -> AuditReport:
         public.model_copy(update={"withheld": salted_digest(salt, removal.concept), "candidates": []})
         for public, removal in zip(redacted.removals, report.removals, strict=True)
     ]
-    ledger = redact_ledger(report.ledger, salt) if report.ledger else None
-    attacks = [redact_attempts(record) for record in redacted.attacks]
-    return redacted.model_copy(update={"removals": removals, "canaries": [], "ledger": ledger, "attacks": attacks})
+    changed = {
+        "removals": removals,
+        "canaries": [],
+        "ledger": redact_ledger(report.ledger, salt) if report.ledger else None,
+        "attacks": [redact_attempts(record) for record in redacted.attacks],
+        "traces": [trace.model_copy(update={"by_word": None}) for trace in redacted.traces],  # a word is part of a name
+    }
+    return redacted.model_copy(update=changed)
 
 
 def redact_attempts(record: AttackRecord) -> AttackRecord:

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import torch
 
-from api_schemas.report import SiteEffect, TraceRecord
+from api_schemas.report import SiteEffect, TraceRecord, WordTrace
 from editor.generation.clip_runner import CLIPTextRunner
 from editor.generation.memory_budget import MemoryBudget
-from editor.io.progress import ProgressCallback, no_progress
+from editor.io.progress import ProgressCallback, SubProgress, no_progress
 from editor.judging.judge import Judge
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.tracing.corruption import NOISE_SCALE, add_noise, embedding_std, make_samples
@@ -21,9 +21,12 @@ from editor.tracing.readouts import fit_linear_judge
 from editor.tracing.result import Trace, TraceSpec, sample_tuples, traced_text_sites
 from editor.tracing.sites import text_sites
 from editor.tracing.traced_prompts import last_subject_group, make_traced_prompts
+from editor.tracing.word_trace import trace_words
 
 CORRUPTION_DRAWS = 4
 MAX_PROMPTS = 16
+MAIN_SHARE = 0.75
+"""Share of the progress of the trace over all prompts; that of one prompt word by word is the rest."""
 
 
 @torch.no_grad()
@@ -61,10 +64,13 @@ def trace_removal(
         samples=sample_tuples(samples),
         sites=tuple(text_sites(runner.depth, [0], ("self_attention", "mlp"))),
     )
-    return make_record(trace_text(encoders, samples, spec, read_out, MemoryBudget(), progress=progress), index)
+    part = SubProgress(progress, 0.0, MAIN_SHARE)
+    trace = trace_text(encoders, samples, spec, read_out, MemoryBudget(), progress=part)
+    part = SubProgress(progress, MAIN_SHARE, 1 - MAIN_SHARE)
+    return make_record(trace, index, trace_words(trace, encoders, prompt_builder, read_out, part))
 
 
-def make_record(trace: Trace, index: int) -> TraceRecord:
+def make_record(trace: Trace, index: int, by_word: WordTrace | None = None) -> TraceRecord:
     """Return the report's record of a trace."""
     summary, choice = trace.summary, choose_layer(trace)
     strongest = max(traced_text_sites(trace), key=lambda site: trace.effects[site].value)
@@ -87,4 +93,5 @@ def make_record(trace: Trace, index: int) -> TraceRecord:
         separated=choice.ahead,
         choice=choice.reason,
         chosen_layer=choice.layer,
+        by_word=by_word,
     )

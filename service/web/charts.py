@@ -1,5 +1,6 @@
 """Geometry of the charts that templates draw as SVG: the macros in `charts.html` only place what is computed here."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -132,6 +133,57 @@ class TraceMap:
     width: float
 
 
+HEAT_LEVELS = (0.02, 0.1, 0.25, 0.5, 0.75)
+"""Shares at which the next darker colour of a word map begins; below the first one a cell has none."""
+
+
+@dataclass(frozen=True)
+class WordCell:
+    """A cell of a word map: a share in per cent, and its colour, 0 to 5."""
+
+    percent: int
+    level: int
+
+
+@dataclass(frozen=True)
+class WordMap:
+    """The effects of a trace at each word of a prompt (rows) in each layer (columns)."""
+
+    prompt: str
+    concept: str
+    component: str
+    edited: Sequence[int]
+    """The edited layers."""
+    rows: Sequence[tuple[str, bool, Sequence[WordCell]]]
+    """The word, whether it names the concept, and its cells."""
+    key: Sequence[str] = ("below 2", *(f"from {100 * share:.0f}" for share in HEAT_LEVELS))
+    """What each colour means."""
+
+
+def word_map(report: AuditReport, trace: TraceRecord) -> WordMap | None:
+    """Return a trace by word, or None if the report has none."""
+    if trace.by_word is None:
+        return None
+    return WordMap(
+        prompt=trace.by_word.prompt,
+        concept=report_words.concept_name(report, trace.removal),
+        component=trace.component,
+        edited=sorted(edited_layers(report, trace)),
+        rows=[(word.text, word.subject, list(map(word_cell, word.effects))) for word in trace.by_word.words],
+    )
+
+
+def word_cell(share: float) -> WordCell:
+    """Return the cell of a share."""
+    return WordCell(round(100 * share), bisect_right(HEAT_LEVELS, share))
+
+
+def edited_layers(report: AuditReport, trace: TraceRecord) -> set[int]:
+    """Return the layers of the traced text encoder that were edited."""
+    layers = {solve.layer for solve in report.solves if solve.component == trace.component}
+    return {layer for layer in layers if layer is not None}
+
+
 SITE_ROWS = {"self_attention": "attention", "mlp": "MLP"}
 
 
@@ -139,7 +191,7 @@ def trace_map(report: AuditReport, trace: TraceRecord) -> TraceMap:
     """Return a trace as a heat-map. Negative effects count as none."""
     layers = sorted({site.layer for site in trace.sites})
     strongest = max([site.effect.value for site in trace.sites] + [1e-9])
-    edited = {solve.layer for solve in report.solves if solve.component == trace.component}
+    edited = edited_layers(report, trace)
     cells = [
         HeatCell(
             x=CELL * layers.index(site.layer),

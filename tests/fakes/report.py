@@ -19,6 +19,8 @@ from api_schemas.report import (
     TraceRecord,
     Validation,
     Verdict,
+    WordEffects,
+    WordTrace,
 )
 
 
@@ -29,7 +31,7 @@ def make_report(job_id: str, concept: str, verdict: Verdict = "passed") -> Audit
         model=ModelRecord(id="tiny", family="stable-diffusion-1", files={}),
         removals=[_removal(concept)],
         solves=[_solve()],
-        traces=[_trace()],
+        traces=[_trace(concept)],
         validation=_validation(),
         attacks=[_attack()],
         features=FeatureScores(sae=(_sae(),)),
@@ -76,7 +78,7 @@ def _estimate(value: float) -> Estimate:
     return Estimate(value=value, low=max(0.0, value - 0.06), high=min(1.0, value + 0.06), n=24)
 
 
-def _trace() -> TraceRecord:
+def _trace(concept: str) -> TraceRecord:
     sites = [
         SiteEffect(layer=layer, kind=kind, effect=_estimate(share / (1 + layer)))
         for layer in range(6)
@@ -91,7 +93,23 @@ def _trace() -> TraceRecord:
         causal_site="layer 0 self_attention",
         edited_site_is_causal=True,
         separated=True,
+        by_word=WordTrace(
+            prompt=f"a picture of {concept} in the snow",
+            words=[_word("a", 0.0), _word("picture", 0.0), _word("of", 0.0)]
+            + [_word(word, 0.3, subject=True) for word in concept.split()]
+            + [
+                _word("in", 0.05),
+                _word("the", 0.1),
+                _word("snow", 0.5),
+                _word("end of text", -0.04),
+                _word("padding", 0.87),
+            ],
+        ),
     )
+
+
+def _word(text: str, share: float, *, subject: bool = False) -> WordEffects:
+    return WordEffects(text=text, subject=subject, effects=[round(share / (1 + layer), 4) for layer in range(6)])
 
 
 def _validation() -> Validation:

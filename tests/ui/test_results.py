@@ -206,6 +206,23 @@ def test_commands_are_copied(open_page: OpenPage) -> None:
     assert "from_pretrained" in copied
 
 
+def test_trace_is_read_word_by_word_as_a_table(open_page: OpenPage) -> None:
+    """By screen reader and keyboard, and without colours and JavaScript."""
+    page = open_page("report", java_script_enabled=False)
+    table = page.get_by_role("table", name=f"“a picture of {HOSTILE} in the snow”, word by word")
+    heads = table.get_by_role("columnheader").all_inner_texts()
+    assert [head.split()[-1] for head in heads] == ["Word", *"012345"]
+    rows = {row.get_by_role("rowheader").inner_text(): row for row in table.get_by_role("row").all()[1:]}
+    cells = rows["padding"].get_by_role("cell")
+    assert cells.all_inner_texts() == ["87", "44", "29", "22", "17", "14"]
+    colours = cells.evaluate_all("all => all.map(one => getComputedStyle(one).backgroundColor)")
+    assert len(set(colours)) == 3
+    assert rows["fox"].locator("mark").count() == 1
+    region = page.get_by_role("region", name="word by word")
+    region.focus()
+    assert region.evaluate("one => one === document.activeElement")
+
+
 def test_report_is_saved_and_never_opened_as_our_page(open_page: OpenPage, site: ResultsSite) -> None:
     page = open_page("report")
     reply = page.request.get(f"{site.url}/report/{site.edit_id}/files/report.html")

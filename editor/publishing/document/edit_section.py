@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord
+from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord, WordTrace
 from editor.publishing import report_text
 from editor.publishing.charts import SITE_LABELS, trace_figure_name
 from editor.publishing.document.blocks import Block, Code, Details, FigureIndex, Heading, Section, Table, paragraph
@@ -186,3 +186,12 @@ def trace_blocks(report: AuditReport, trace: TraceRecord, figures: FigureIndex) 
     rows = [(str(site.layer), SITE_LABELS[site.kind], report_text.format_estimate(site.effect)) for site in trace.sites]
     table = Table("Restored share of the score at each site", ("Layer", "Site", "Restored share"), rows)
     yield Details("Values for all sites", [table])
+    if trace.by_word:
+        yield Details("One prompt, word by word", [word_table(trace.by_word)])
+
+
+def word_table(trace: WordTrace) -> Table:
+    """Return the effects at each word of a prompt by layer, in per cent."""
+    layers = tuple(f"Layer {layer}" for layer in range(len(trace.words[0].effects)))
+    rows = [(word.text, *(f"{100 * share:.0f}" for share in word.effects)) for word in trace.words]
+    return Table(f"“{trace.prompt}”: % of the score that self-attention restores", ("Word", *layers), rows)

@@ -17,6 +17,8 @@ from service.web.rendering import render
 
 router = APIRouter(prefix="/report")
 
+MAX_WORD_MAPS = 4
+"""Word maps on a page; an edit of many concepts has one for each."""
 IMAGE_SUFFIXES = (".png", ".webp")
 
 
@@ -43,6 +45,8 @@ def show(request: Request, edit_id: EditId, app_state: AppStateDep, caller: Read
         gates=charts.gates_plot(report, validation.checks) if report and validation else None,
         recognition=charts.recognition_plot(report, validation.groups) if report and validation else None,
         traces=[charts.trace_map(report, trace) for trace in report.traces] if report else [],
+        word_maps=list(filter(None, (charts.word_map(report, one) for one in report.traces))) if report else [],
+        max_word_maps=MAX_WORD_MAPS,
         sheets=[file.name for file in job.artifacts if file.kind == "figure" and file.name.endswith(IMAGE_SUFFIXES)],
         host=str(request.base_url).rstrip("/"),
     )

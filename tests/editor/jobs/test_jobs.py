@@ -146,6 +146,8 @@ def test_trace_selects_the_first_self_attention_layer(report: AuditReport) -> No
     assert trace.edited_site_is_causal
     assert trace.clean_score > trace.corrupted_score
     assert len(trace.sites) == 12
+    assert trace.by_word
+    assert [word.text for word in trace.by_word.words if word.subject] == ["fox"]
 
 
 def test_delta_lora_and_full_weights_generate_the_same_images(delivered: Path) -> None:

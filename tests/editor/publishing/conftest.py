@@ -28,6 +28,8 @@ from api_schemas.report import (
     TradeOffPoint,
     Validation,
     Verdict,
+    WordEffects,
+    WordTrace,
 )
 from editor.checkpoints.safe_paths import model_files
 from editor.checkpoints.tensor_update import TensorUpdate
@@ -228,6 +230,13 @@ def report(model_dir: Path) -> AuditReport:
                 causal_site="layer 0 self_attention",
                 edited_site_is_causal=True,
                 separated=True,
+                by_word=WordTrace(
+                    prompt="a picture of a fox",
+                    words=[
+                        WordEffects(text="of", subject=False, effects=[0.0, 0.0]),
+                        WordEffects(text="fox", subject=True, effects=[0.62, -0.04]),
+                    ],
+                ),
             )
         ],
         validation=Validation(

@@ -149,6 +149,11 @@ def test_forecast_and_ledger_are_shown(report: AuditReport) -> None:
         assert words in page
 
 
+def test_trace_is_shown_word_by_word(page: str) -> None:
+    assert "“a picture of a fox”: % of the score that self-attention restores" in page
+    assert '<th scope="row">fox</th><td>62</td><td>-4</td>' in re.sub(r">\s+<", "><", page)
+
+
 def test_empty_ledger_is_described_as_the_base_model(report: AuditReport) -> None:
     ledger = LedgerRecord(digest="d" * 64, active=0, taken_back=["pizza"])
     nothing = {"removals": [], "solves": [], "canaries": [], "tensors": [], "artifacts": [], "traces": []}

@@ -20,6 +20,8 @@ from api_schemas.report import (
     ForeseenRemoval,
     LedgerRecord,
     NameRecord,
+    WordEffects,
+    WordTrace,
 )
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.io.digests import salted_digest
@@ -263,3 +265,11 @@ def test_redaction_does_not_change_estimates(named: AuditReport) -> None:
     assert named.validation
     assert public.validation.checks[0].measured == named.validation.checks[0].measured
     assert isinstance(public.validation.groups[0].accuracy_after, Estimate)
+
+
+def test_trace_by_word_is_withheld(report: AuditReport) -> None:
+    """A word of a name of several words is no name, so no placeholder would replace it."""
+    word = WordEffects(text="dog", subject=True, effects=[0.5])
+    trace = report.traces[0].model_copy(update={"by_word": WordTrace(prompt="a hot dog", words=[word])})
+    public = redact_report(report.model_copy(update={"traces": [trace]}), SALT)
+    assert [one.by_word for one in public.traces] == [None]
