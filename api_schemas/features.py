@@ -12,6 +12,7 @@ FEATURES_FILE, FEATURE_IMAGES = "features.json", "features.zip"
 """Names of the published files of an autoencoder: the index of its features, and their images."""
 AUTOENCODER_FILES = ("sae.json", "sae.safetensors")
 """Names of the files of an autoencoder: its configuration, and its weights."""
+AUTOENCODER_WEIGHTS = AUTOENCODER_FILES[1]
 
 FeatureKind: TypeAlias = Literal["object", "style"]
 """The kind of concepts that an autoencoder is read for."""
@@ -81,4 +82,8 @@ class Autoencoder(Resource):
     unexplained_variance: float = Field(description="Fraction of variance unexplained by the autoencoder.")
     probe_accuracy: float = Field(description="Accuracy of a linear probe on held-out images.")
     created_at: datetime
+    digest: str | None = Field(
+        default=None,
+        description="SHA-256 of its weights; `place.digest` of feature scores in reports. Null if they are not published.",
+    )
     features_url: str

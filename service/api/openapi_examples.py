@@ -191,6 +191,7 @@ AUTOENCODER = Autoencoder(
     unexplained_variance=0.11,
     probe_accuracy=0.94,
     created_at=NOW,
+    digest=SHA256,
     features_url="/v1/models/emoji/autoencoders/object/features",
 )
 CONFLICT = Conflict(

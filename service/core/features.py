@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Literal
 
-from api_schemas.features import FEATURE_IMAGES, FEATURES_FILE, Autoencoder, Feature, FeatureIndex, FeatureKind
+from api_schemas.features import (
+    AUTOENCODER_WEIGHTS,
+    FEATURE_IMAGES,
+    FEATURES_FILE,
+    Autoencoder,
+    Feature,
+    FeatureIndex,
+    FeatureKind,
+)
 from api_schemas.jobs import InstrumentFigures
 from api_schemas.packed_images import PackedImage
 from service.core.app_state import AppState
@@ -110,9 +118,11 @@ def _open(
     index = app_state.feature_indexes.read(file.sha256, file.size)
     folder = PurePosixPath(file.name).parent
     figures = {one.kind: one for one in map(InstrumentFigures.model_validate, calibration.figures)}[index.kind]
+    own = {path.name: one for one in files if (path := PurePosixPath(one.name)).parent == folder}
+    weights = own.get(AUTOENCODER_WEIGHTS)
     return FeatureBrowser(
         index,
-        {path.name: one for one in files if (path := PurePosixPath(one.name)).parent == folder},
+        own,
         Autoencoder(
             model=model.id,
             kind=index.kind,
@@ -126,6 +136,7 @@ def _open(
             unexplained_variance=figures.unexplained_variance,
             probe_accuracy=figures.probe_accuracy,
             created_at=calibration.created_at,
+            digest=weights.sha256 if weights else None,
             features_url=f"/v1/models/{model.id}/autoencoders/{index.kind}/features",
         ),
     )

@@ -1,6 +1,7 @@
 """An audit report with every part, about any concept."""
 
 from datetime import UTC, datetime
+from hashlib import sha256
 
 from api_schemas.attacks import AttackRecord, Budget, Rate
 from api_schemas.feature_scores import ControlResidual, FeatureChange, FeatureScores, Place, Residual, SaeScore
@@ -22,6 +23,9 @@ from api_schemas.report import (
     WordEffects,
     WordTrace,
 )
+
+AUTOENCODER_WEIGHTS = b"weights of an autoencoder"
+AUTOENCODER_DIGEST = sha256(AUTOENCODER_WEIGHTS).hexdigest()
 
 
 def make_report(job_id: str, concept: str, verdict: Verdict = "passed") -> AuditReport:
@@ -191,14 +195,14 @@ def _sae() -> SaeScore:
         controls=[ControlResidual(concept="owl", features=[7], residual=0.98)],
     )
     changed = [
-        FeatureChange(feature=17, before=4.2, after=0.3, controls_change=0.0),
+        FeatureChange(feature=18, before=4.2, after=0.3, controls_change=0.0),
         FeatureChange(feature=230, before=0.1, after=2.9, controls_change=0.1),
     ]
-    place = Place(module="mid_block", timestep=25, protocol="noised", digest="0" * 64)
+    place = Place(module="mid_block", timestep=25, protocol="noised", digest=AUTOENCODER_DIGEST)
     return SaeScore(
         removal=0,
         place=place,
-        features=[17],
+        features=[18],
         residual=residual,
         probe=None,
         fvu_before=0.1,

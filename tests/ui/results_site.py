@@ -31,9 +31,9 @@ from service.store.claims import StoredArtifact
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.web.app import create_site
-from tests.fakes.features import record_calibration, store_features
+from tests.fakes.features import record_calibration, store_features, store_file
 from tests.fakes.model import write_model
-from tests.fakes.report import make_report
+from tests.fakes.report import AUTOENCODER_WEIGHTS, make_report
 
 HOSTILE = '"><script>alert(1)</script> fox'
 PROMPT = "a fox <img src=x onerror=alert(1)> in the snow"
@@ -150,7 +150,8 @@ def _store_features(app_state: AppState) -> list[StoredArtifact]:
                 heatmap=f"heat-{number}.png",
             )
         )
-    return store_features(app_state, features, images)
+    weights = store_file(app_state, "sae/object/sae.safetensors", "application/octet-stream", AUTOENCODER_WEIGHTS)
+    return [weights, *store_features(app_state, features, images)]
 
 
 @dataclass(frozen=True)

@@ -223,6 +223,20 @@ def test_trace_is_read_word_by_word_as_a_table(open_page: OpenPage) -> None:
     assert region.evaluate("one => one === document.activeElement")
 
 
+def test_features_of_a_report_are_shown_by_their_images(open_page: OpenPage, site: ResultsSite) -> None:
+    page = open_page("report", java_script_enabled=False)
+    table = page.get_by_role("table", name="Features that changed most")
+    known, silent = table.get_by_role("row").all()[1:]
+    images = known.get_by_role("img")
+    assert images.evaluate_all("all => all.map(one => one.alt)")[0] == "dog face, activation 4.00"
+    assert images.count() == 4
+    assert all(page.request.get(f"{site.url}{one.get_attribute('src')}").ok for one in images.all())
+    assert "active in no image" in silent.inner_text()
+    take_screenshot(page, "report-plain-1280-light")
+    known.get_by_role("link", name="18").click()
+    assert page.get_by_role("heading", level=1).inner_text() == "Feature 18"
+
+
 def test_report_is_saved_and_never_opened_as_our_page(open_page: OpenPage, site: ResultsSite) -> None:
     page = open_page("report")
     reply = page.request.get(f"{site.url}/report/{site.edit_id}/files/report.html")

@@ -14,6 +14,7 @@ from service.store.orm import Job
 from service.web import charts, report_words
 from service.web.edit_pages import REPORT_FILE, choose_edit, find_file, image_response, load_edit, read_file
 from service.web.rendering import render
+from service.web.report_features import find_features
 
 router = APIRouter(prefix="/report")
 
@@ -47,6 +48,7 @@ def show(request: Request, edit_id: EditId, app_state: AppStateDep, caller: Read
         traces=[charts.trace_map(report, trace) for trace in report.traces] if report else [],
         word_maps=list(filter(None, (charts.word_map(report, one) for one in report.traces))) if report else [],
         max_word_maps=MAX_WORD_MAPS,
+        features=find_features(app_state, caller, report) if report else [],
         sheets=[file.name for file in job.artifacts if file.kind == "figure" and file.name.endswith(IMAGE_SUFFIXES)],
         host=str(request.base_url).rstrip("/"),
     )
