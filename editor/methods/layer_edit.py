@@ -35,7 +35,6 @@ from editor.solver.regression import RegressionRows, RetainedKeys
 from editor.solver.subspaces import OrthogonalComplement, orthogonal_complement_of
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache, get_or_compute
 
-RETAIN_PROMPTS = 600
 HELD_OUT_RETAIN_PROMPTS = 96
 HELD_OUT_PAIRS = 24
 MIN_HELD_OUT_PAIRS_PER_REMOVAL = 4
@@ -218,7 +217,7 @@ class LayerEdit:
     @cached_property
     def retain_prompts(self) -> list[TokenizedPrompt]:
         """A sample of the prompts to retain."""
-        return self.builder.tokenize_all(self.builder.retain_texts(self.retain_phrases, RETAIN_PROMPTS))
+        return self.builder.tokenize_all(self.builder.retain_texts(self.retain_phrases, self.site.max_retain_prompts))
 
     @cached_property
     def adjusted_prompts(self) -> list[tuple[TokenizedPrompt, float]]:
@@ -256,7 +255,7 @@ class LayerEdit:
             word_weight=2 * WORD_WEIGHT,
             padding_positions=MAX_PADDING_POSITIONS,
             retain_prompts=len(self.retain_prompts),
-            retain_limit=RETAIN_PROMPTS,
+            retain_limit=self.site.max_retain_prompts,
             retain_digest=digest_of(prompt.text for prompt in self.retain_prompts),
             held_out_digest=digest_of(self.held_out_retain_texts),
         )

@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from api_schemas.report import ForeseenRemoval, TradeOffPoint
-
-MIN_DESTINATION, MIN_KEPT = 0.85, 0.95
-"""Predicted shares of images below which a solve warns."""
+from editor.solver.preservation_search import MIN_DESTINATION, MIN_KEPT
 
 
 def solve_warnings(point: TradeOffPoint, at_bound: bool, removals: Sequence[ForeseenRemoval]) -> Iterator[str]:

@@ -33,6 +33,10 @@ class EditSite(Protocol):
     def effect_tolerance(self) -> float | None:
         """Share of the effect on keys that low-rank factors may leave out; None: they are cut by the update's own size."""
 
+    @property
+    def max_retain_prompts(self) -> int:
+        """Most prompts to retain."""
+
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """Compute what the keys of many prompts have in common in one batch."""
 

@@ -22,6 +22,8 @@ MAX_PADDING_POSITIONS = 4
 """Padding positions of a prompt that are used: their keys change slowly along the padding."""
 WORD_WEIGHT = 0.2
 """Weight of the words of a prompt relative to EOS and to the padding, to which a denoiser attends most."""
+RETAIN_PROMPTS = 1200
+"""Twice as many preserve no more; half as many let a joint removal of ten objects spoil half as many again of its images."""
 ROLE_WEIGHTS = RoleWeights(subject=WORD_WEIGHT, trailing=WORD_WEIGHT, max_padding_positions=MAX_PADDING_POSITIONS)
 
 
@@ -99,6 +101,11 @@ class Site:
     @property
     def effect_tolerance(self) -> None:
         """See `EditSite`."""
+
+    @property
+    def max_retain_prompts(self) -> int:
+        """See `EditSite`."""
+        return RETAIN_PROMPTS
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`. Embeds and projects all first-layer inputs in one batch, much faster than one by one."""

@@ -18,6 +18,8 @@ from editor.solver.regression import RegressionRows, RetainedKeys
 STREAM_RIDGE = 1e-3
 """Lambda relative to the mean eigenvalue of the keys' second moment. Final states are nearly equal along most directions: with
 the ridge of an attention's output, an update is seven times as large for the same effect, too large for 16-bit weights."""
+RETAIN_PROMPTS = 600
+"""Fewer than for an attention's output, because each passes a whole encoder."""
 EFFECT_TOLERANCE = 0.05
 """Part of the effect that low-rank factors leave out; it was measured to change no forecast by more than 0.002."""
 
@@ -61,6 +63,11 @@ class StreamSite:
     def effect_tolerance(self) -> float:
         """See `EditSite`."""
         return EFFECT_TOLERANCE
+
+    @property
+    def max_retain_prompts(self) -> int:
+        """See `EditSite`."""
+        return RETAIN_PROMPTS
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`."""

@@ -3,8 +3,10 @@
 Everything happens at the edited layer, where evaluating a weight takes milliseconds. With too little preservation unrelated
 prompts change, with too much the concept remains; the range between is wide. Both are measured alike: by how far a prompt's
 output is from the one that it should have, the destination's or its own, relative to that one. A curve turns the distance into
-the probability that the image shows what it should, and the chosen weight minimises the expected share of images that do not:
-the mean over removals plus the mean over retain prompts. A mean has no removal on which the search gets stuck.
+the probability that the image shows what it should; another one turns what remains of the way to the destination into the
+probability that it still shows the concept. The chosen weight minimises the expected shares of images that show the concept,
+that miss their destination and that are spoiled, each relative to what the default gates tolerate. They are means, so that no
+removal can hold the search up.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,11 +27,19 @@ ALL_POWERS_OF_TWO = range(-10, 21)
 """Exponents beyond which the search does not look when the best one so far is at a bound."""
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
-RISK_MIDPOINT, RISK_STEEPNESS = 0.57, 11.0
+RISK_MIDPOINT, RISK_STEEPNESS = 0.51, 11.5
 """Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope.
 
-Fitted to 1,152 images of retain prompts of the embedded model, edited with three preservation weights.
+Fitted to 8,148 images of retain prompts and of removed objects of the embedded model, of edits that remove 1 to 50 objects with
+up to ten preservation weights each. One curve fits both groups.
 """
+TARGET_MIDPOINT, TARGET_STEEPNESS = 0.79, 13.0
+"""Share of the distance to its destination that remains at which half of a removal's images show the concept, and the slope.
+
+Fitted to the 3,820 images of removed objects among them.
+"""
+MAX_TARGET, MIN_DESTINATION, MIN_KEPT = 0.05, 0.85, 0.95
+"""Shares of images that the default gates ask for: that show the concept, that show the destination, that are not spoiled."""
 MIN_RESIDUAL = 1e-30
 MAX_REWEIGHT = 8.0
 """Largest factor by which an under-fitted removal is upweighted."""
@@ -84,6 +94,7 @@ class HeldOut:
             targets=replace(self.targets, keys=project(self.targets.keys).float(), residuals=reachable.float()),
             unreachable=residuals.square().sum(1) - reachable.square().sum(1),
             initial=self.sum_by_removal(residuals.square().sum(1)).clamp(min=MIN_RESIDUAL),
+            initial_distances=self.pair_norms(residuals.square().sum(1)).clamp(min=MIN_RESIDUAL),
             retained=replace(self.retained, keys=project(self.retained.keys).float()),
             held_out=self,
         )
@@ -98,6 +109,8 @@ class ReducedHeldOut:
     """(rows,), squared norm of the part of each residual that is outside the output basis."""
     initial: Tensor
     """(removals,), squared norm of each removal's residuals before the edit."""
+    initial_distances: Tensor
+    """(pairs,), the distance of each target pair's output from its destination before the edit."""
     retained: RetainedKeys
     held_out: HeldOut
 
@@ -106,7 +119,8 @@ class ReducedHeldOut:
         held_out = self.held_out
         squares = self.targets.squared_residuals(lambda keys: keys @ solution.T) + self.unreachable
         shares = held_out.sum_by_removal(squares) / self.initial
-        missed = risk(held_out.pair_norms(squares) / held_out.destination_norms)
+        distances = held_out.pair_norms(squares)
+        missed, found = risk(distances / held_out.destination_norms), target_risk(distances / self.initial_distances)
         drift = self.retained.prompt_norms(self.retained.keys @ solution.T) / held_out.output_norms
         owners = held_out.pair_owners
         risks = segment_sum(missed, owners, len(shares)) / torch.bincount(owners, minlength=len(shares))
@@ -120,12 +134,17 @@ class ReducedHeldOut:
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
-        return Candidate(point, shares, risks)
+        return Candidate(point, shares, risks, float(found.mean()))
 
 
 def risk(distance: Tensor) -> Tensor:
     """Return the probability that an image does not show what it should, from the relative distance of its outputs."""
     return torch.sigmoid(RISK_STEEPNESS * (distance - RISK_MIDPOINT))
+
+
+def target_risk(remaining: Tensor) -> Tensor:
+    """Return the probability that an image shows the concept, from the share of the way to its destination that remains."""
+    return torch.sigmoid(TARGET_STEEPNESS * (remaining - TARGET_MIDPOINT))
 
 
 @dataclass(frozen=True)
@@ -137,11 +156,14 @@ class Candidate:
     """(removals,), the share of each removal's residual that remains."""
     risks: Tensor
     """(removals,), the mean probability that an image of each removal does not show its destination."""
+    target: float
+    """The mean probability that an image of a removal shows the concept."""
 
     @property
     def cost(self) -> float:
-        """Expected share of images that do not show what they should: of removals and of retain prompts."""
-        return (1 - self.point.destination) + (1 - self.point.kept)
+        """Expected shares of images that fail a gate, each relative to what the gate tolerates."""
+        missed, spoiled = 1 - self.point.destination, 1 - self.point.kept
+        return self.target / MAX_TARGET + missed / (1 - MIN_DESTINATION) + spoiled / (1 - MIN_KEPT)
 
 
 @dataclass(frozen=True)

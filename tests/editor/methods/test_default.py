@@ -4,13 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import SolveError
 from editor.methods.config import MethodConfig
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.tensor_edits import TensorEdit
-from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, open_prompt_builder
 from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 
 FOX = ResolvedRemoval(Concept("fox"), Destination("dog face", "replacement"))
@@ -39,10 +40,9 @@ def mean_change(model: LazyCLIPTextModel, builder: PromptBuilder, delta: Tensor,
     return float((keys @ delta.T).norm() / (keys @ model.out_proj_weight(0).T).norm())
 
 
-def test_prompts_of_the_concept_change_more_than_others(
-    source: TextEncoder, builder: PromptBuilder, model: LazyCLIPTextModel
-) -> None:
-    delta = delta_of(source, builder, [FOX])
+def test_prompts_of_the_concept_change_more_than_others() -> None:
+    source, builder = open_checkpoint(WEIGHTS).encoders[0], open_prompt_builder(WEIGHTS)
+    model, delta = LazyCLIPTextModel(source).in_float64(), delta_of(source, builder, [FOX])
     named = mean_change(model, builder, delta, ["a picture of a fox, noto style", "ink style picture of a fox"])
     others = mean_change(model, builder, delta, ["a picture of a pizza, noto style", "ink style picture of a horse"])
     assert named > 3 * others

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.emoji import WEIGHTS
 from editor.methods import layer_edit
 from editor.methods.config import DEFAULT_METHOD
 from editor.methods.default import build_normal_equations, search_preservation
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.layer_edit import LayerEdit, canonical_order
-from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
+from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, open_prompt_builder
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.preservation_search import MAX_REWEIGHT, search_weight, upweight_underfit
@@ -32,12 +33,15 @@ def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
     assert 1 < nearly < twice < 2.25
 
 
-def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(
-    source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def open_trained_edit(removals: tuple[ResolvedRemoval, ...]) -> LayerEdit:
+    model = LazyCLIPTextModel(open_checkpoint(WEIGHTS).encoders[0])
+    return LayerEdit(Site(model, model, 0), open_prompt_builder(WEIGHTS), removals, DEFAULT_METHOD)
+
+
+def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     style = ResolvedRemoval(Concept("ink", "style"), Destination("noto", "replacement"))
-    model, removals = LazyCLIPTextModel(source), canonical_order([*MANY[:2], style])
-    edit = LayerEdit(Site(model, model, 0), builder, removals, DEFAULT_METHOD)
+    removals = canonical_order([*MANY[:2], style])
+    edit = open_trained_edit(removals)
     _, reweighted, weights = search_preservation(edit)
     monkeypatch.setattr(layer_edit, "MAX_MEASURED_REMOVALS", 0)
     _, plain, none = search_preservation(LayerEdit(edit.site, edit.builder, removals, DEFAULT_METHOD))
@@ -46,7 +50,8 @@ def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(
     assert reweighted.best.cost < plain.best.cost
 
 
-def test_weights_that_would_raise_the_held_out_cost_are_not_used(edit: LayerEdit) -> None:
+def test_weights_that_would_raise_the_held_out_cost_are_not_used() -> None:
+    edit = open_trained_edit(MANY)
     plain = search_weight(build_normal_equations(edit, {}), edit.held_out)
     weights = upweight_underfit(edit.sampled_removals, plain.best.remaining_shares)
     reweighted = search_weight(build_normal_equations(edit, weights), edit.held_out)

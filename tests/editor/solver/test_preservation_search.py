@@ -9,12 +9,17 @@ from api_schemas.report import TradeOffPoint
 from editor.solver.normal_equations import NormalEquations
 from editor.solver.preservation_search import (
     ALL_POWERS_OF_TWO,
+    MAX_TARGET,
+    MIN_DESTINATION,
+    MIN_KEPT,
     POWERS_OF_TWO,
     RISK_MIDPOINT,
+    TARGET_MIDPOINT,
     Candidate,
     HeldOut,
     risk,
     search_weight,
+    target_risk,
 )
 
 
@@ -38,7 +43,7 @@ class PlantedProblem:
         point = TradeOffPoint(
             preservation=preservation, removed=1, retained=1, predicted_retain_p95=0, destination=1, kept=kept
         )
-        return Candidate(point, torch.zeros(1), torch.zeros(1))
+        return Candidate(point, torch.zeros(1), torch.zeros(1), 0.0)
 
 
 @pytest.mark.parametrize("best", [POWERS_OF_TWO[0], 3, POWERS_OF_TWO[-1], POWERS_OF_TWO[-1] + 5, POWERS_OF_TWO[0] - 4])
@@ -55,6 +60,21 @@ def test_a_search_that_ends_at_its_last_bound_says_so() -> None:
     result = search_weight(cast(NormalEquations, problem), cast(HeldOut, problem))
     assert result.at_bound
     assert result.best.point.preservation == 2.0 ** ALL_POWERS_OF_TWO[-1]
+
+
+def test_a_share_at_its_gate_costs_one() -> None:
+    at_gates = TradeOffPoint(
+        preservation=1, removed=1, retained=1, predicted_retain_p95=0, destination=MIN_DESTINATION, kept=MIN_KEPT
+    )
+    assert Candidate(at_gates, torch.zeros(1), torch.zeros(1), MAX_TARGET).cost == pytest.approx(3)
+    ideal = at_gates.model_copy(update={"destination": 1.0, "kept": 1.0})
+    assert Candidate(ideal, torch.zeros(1), torch.zeros(1), 0.0).cost == 0
+
+
+def test_an_edit_that_changes_nothing_leaves_the_concept() -> None:
+    assert float(target_risk(torch.tensor(1.0))) > 0.9
+    assert float(target_risk(torch.tensor(TARGET_MIDPOINT))) == pytest.approx(0.5)
+    assert float(target_risk(torch.tensor(0.4))) < 0.01
 
 
 def test_risk_rises_with_distance() -> None:
