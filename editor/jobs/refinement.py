@@ -32,6 +32,7 @@ from editor.judging.evaluation import GroupEvaluation, run_evaluations
 from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import Judge
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
+from editor.methods.config import MIN_SPREAD_REMOVALS
 from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
 
@@ -175,7 +176,9 @@ class ClosedLoop:
     def _next_layers(self) -> tuple[int, ...] | None:
         """Return the layers that are edited when less preservation was not enough; None if they are given."""
         options, layers = self.request.options, self.model.first_encoder.layers
-        return (0, 1) if options.sites in ("default", [0]) and not self.request.ledger and layers > 1 else None
+        is_spread = len(self.removed) >= MIN_SPREAD_REMOVALS
+        free = options.sites in ("default", [0]) and not self.request.ledger and not is_spread
+        return (0, 1) if free and layers > 1 else None
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""

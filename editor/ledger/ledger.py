@@ -80,7 +80,8 @@ class Ledger(BaseModel):
         weights = [one.preservation for one in options if one.preservation != "auto"]
         pins = sorted({pin for one in options for pin in one.pins})
         aim = options[0].aim if options else "attention"
-        return MethodConfig(preservation=max(weights) if weights else "auto", aim=aim, pins=tuple(pins))
+        preservation = max(weights) if weights else "auto"
+        return MethodConfig(preservation=preservation, aim=aim, pins=tuple(pins), spread=False)
 
     @property
     def adjustments(self) -> SolveAdjustments:

@@ -1,6 +1,7 @@
 """Remove concepts from a text encoder: one closed-form solve for each edited layer."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -8,7 +9,7 @@ from editor.checkpoints import OUT_PROJ, TextEncoder
 from editor.checkpoints.tensor_update import make_tensor_update
 from editor.io.progress import track
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
-from editor.methods.config import DEFAULT_METHOD, MethodConfig
+from editor.methods.config import DEFAULT_METHOD, MethodConfig, spread_layers
 from editor.methods.layer_edit import LayerEdit
 from editor.methods.prepare_removals import prepare_removals
 from editor.methods.registry import SOLVERS
@@ -36,28 +37,30 @@ def edit_encoder(
         builder: builds its prompts.
         removals: the concepts to remove.
         method: the settings.
-        cache: stores statistics between the solves of a ledger.
+        cache: stores the first layer's statistics between solves; those of later layers depend on the whole set.
         report_on: removals whose feasibility is reported; if empty, a sample.
         adjustments: what a closed loop strengthens or weakens.
 
     Returns:
-        An exact low-rank update for each edited layer.
+        An exact low-rank update for each edited layer. Later layers have the preservation weight that was found for the first.
 
     Raises:
         ConceptError: a prompt does not fit the context.
         SolveError: the pinned prompts leave no direction to edit.
     """
     source.prefetch_tensors()
-    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
     composed, reported = prepare_removals(removals, report_on, builder, adjustments)
+    method = spread_layers(method, len(composed), source.layers)
+    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
     updates: dict[int, Tensor] = {}
     edits = []
     for layer in track(layers):
         site = Site(model, model.with_updates(updates), layer)
-        edit = LayerEdit(site, builder, composed, method, cache, reported, adjustments)
+        edit = LayerEdit(site, builder, composed, method, NULL_CACHE if updates else cache, reported, adjustments)
         solution = SOLVERS[method.name](edit)
         if len(layers) > 1:
             updates[layer] = solution.up @ solution.down
+            method = replace(method, preservation=solution.preservation / adjustments.preservation_scale)
         edits.append(make_tensor_edit(site, edit, solution))
     return edits
 

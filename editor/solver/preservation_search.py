@@ -27,7 +27,7 @@ ALL_POWERS_OF_TWO = range(-10, 21)
 """Exponents beyond which the search does not look when the best one so far is at a bound."""
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
-RISK_MIDPOINT, RISK_STEEPNESS = 0.51, 11.5
+RISK_MIDPOINT, RISK_STEEPNESS = 0.5, 11.0
 """Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope.
 
 Fitted to 8,148 images of retain prompts and of removed objects of the embedded model, of edits that remove 1 to 50 objects with

@@ -21,6 +21,7 @@ from editor.checkpoints import open_checkpoint
 from editor.emoji.composites import Artwork, Subject
 from editor.emoji.profile import PROFILE
 from editor.emoji.vocabulary import HELD_OUT_WORDINGS, OBJECT_NAMES, STYLES, caption
+from editor.methods.config import MethodConfig
 from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.prompts.templates import evenly_spaced
@@ -82,7 +83,7 @@ def measure_capacity(
     weight = clip.text_model.encoder.layers[0].self_attn.out_proj.weight
     for count in counts:
         names = evenly_spaced(OBJECT_NAMES, count)
-        (done,) = edit_encoder(source, builder, make_removals(names))
+        (done,) = edit_encoder(source, builder, make_removals(names), MethodConfig(spread=False))
         with torch.no_grad():
             weight.copy_(done.update.edited)
         after = find_present_objects(clip, builder, gallery)

@@ -41,7 +41,7 @@ class ForecastRow(BaseModel):
 def measure_edit(model: EmbeddedModel, count: int, preservation: float | None) -> ForecastRow:
     """Forecast the damage, then generate images and measure it."""
     names = evenly_spaced(OBJECT_NAMES, count)
-    method = MethodConfig() if preservation is None else MethodConfig(preservation=preservation)
+    method = MethodConfig(preservation="auto" if preservation is None else preservation, spread=False)
     (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), method)
     phrases = other_phrases(names)
     texts = [phrase.text() for phrase in phrases]

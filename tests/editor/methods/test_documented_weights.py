@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from editor.methods.config import MAX_SPREAD_REMOVALS, MIN_SPREAD_REMOVALS, SPREAD_LAYERS
 from editor.prompts.name_expansion import PLURAL_WEIGHT, SPELLING_WEIGHT
 from editor.prompts.prompt_builder import RECOMBINED_SHARE
 from editor.sites.key_value_pairs import RETAIN_PROMPTS, WORD_WEIGHT
@@ -24,3 +25,11 @@ def test_weights_of_words_and_recombined_prompts() -> None:
     assert tolerated.replace("%", " %") in TEXT
     assert f"that are spoiled ({1 - MIN_KEPT:.0%})".replace("%", " %") in TEXT
     assert f"in more than {1 - MIN_DESTINATION:.0%} of its images".replace("%", " %") in TEXT
+
+
+def test_numbers_of_removals_that_are_spread() -> None:
+    layers = {3: "three"}[SPREAD_LAYERS]
+    assert (
+        f"removes {MIN_SPREAD_REMOVALS} to {MAX_SPREAD_REMOVALS} concepts is spread over the first {layers} layers"
+        in TEXT
+    )

@@ -6,7 +6,7 @@ import torch
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.methods import layer_edit
-from editor.methods.config import DEFAULT_METHOD
+from editor.methods.config import DEFAULT_METHOD, MethodConfig
 from editor.methods.default import build_normal_equations, search_preservation
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.layer_edit import LayerEdit, canonical_order
@@ -83,7 +83,7 @@ def test_rows_and_statistics_are_reweighted_the_same_way(edit: LayerEdit, monkey
 
 
 def test_record_contains_the_removal_weights(source: TextEncoder, builder: PromptBuilder, edit: LayerEdit) -> None:
-    (done,) = edit_encoder(source, builder, MANY)
+    (done,) = edit_encoder(source, builder, MANY, MethodConfig(spread=False))
     _, _, weights = search_preservation(edit)
     expected = {removal.concept.name: pytest.approx(weights.get(removal, 1.0)) for removal in MANY}
     assert {one.concept: one.weight for one in done.record.feasibility} == expected
