@@ -15,7 +15,7 @@ from editor.errors import LedgerError
 from editor.io.digests import salted_digest
 from editor.ledger.entry import LedgerEntry, merge_entries
 from editor.methods.adjustments import SolveAdjustments, merge_adjustments
-from editor.methods.config import MethodConfig
+from editor.methods.config import MethodConfig, Preservation
 
 
 class Ledger(BaseModel):
@@ -80,7 +80,7 @@ class Ledger(BaseModel):
         weights = [one.preservation for one in options if one.preservation != "auto"]
         pins = sorted({pin for one in options for pin in one.pins})
         aim = options[0].aim if options else "attention"
-        preservation = max(weights) if weights else "auto"
+        preservation: Preservation = max(weights) if weights else "auto"
         return MethodConfig(preservation=preservation, aim=aim, pins=tuple(pins), spread=False)
 
     @property
