@@ -18,10 +18,14 @@ MAX_README_BYTES = 150_000
 NewPage = Callable[..., "WatchedPage"]
 
 
+INSTALL_CHROMIUM = ("apt-get", "-o", "DPkg::Lock::Timeout=300", "install", "-y", "-qq", "chromium")
+"""Tests of several files install it at once: all but one wait for the lock."""
+
+
 def find_chromium() -> str | None:
     """Return the path of Debian's Chromium; root installs it if it is missing and apt works."""
     if shutil.which("chromium") is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        subprocess.run(["apt-get", "install", "-y", "-qq", "chromium"], capture_output=True, check=False)
+        subprocess.run(INSTALL_CHROMIUM, capture_output=True, check=False)
     return shutil.which("chromium")
 
 
