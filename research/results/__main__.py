@@ -25,6 +25,7 @@ from research.results import (
     methods,
     multi_concept,
     pass_rate,
+    risk_curves,
     service_load,
     service_reliability,
     service_scaleout,
@@ -67,6 +68,7 @@ SECTIONS = {
     "foreseen": Section(
         EDITS, collateral_forecast.ForecastRow, collateral_forecast.measure, collateral_forecast.render
     ),
+    "risk_curves": Section(EDITS, risk_curves.RiskRow, risk_curves.measure, risk_curves.render),
     "routes": Section(EDITS, text_routes.RouteRow, text_routes.measure, text_routes.render),
     "methods": Section(TEXT_SPACE, methods.MethodRow, methods.measure, methods.render),
     "aims": Section(TEXT_SPACE, aim_and_layer.AimRow, aim_and_layer.measure, aim_and_layer.render),
