@@ -9,6 +9,7 @@ from api_schemas.audit import AuditLine
 from api_schemas.jobs import Page
 from service.api.auth import ReadsArtifacts, ReadsAudit
 from service.api.dependencies import AppStateDep
+from service.api.paging import LongPageLimit
 from service.core import serializers
 from service.store import audit
 from service.store.orm import MAX_INTEGER
@@ -30,7 +31,7 @@ def signing_keys(app_state: AppStateDep, caller: ReadsArtifacts) -> PublicKeys:
 def audit_log(
     app_state: AppStateDep,
     caller: ReadsAudit,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
+    limit: LongPageLimit = 100,
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return lines after this `seq`.")] = 0,
 ) -> Page[AuditLine]:
     """Return a page of your tenant's lines. `expunge audit verify` checks the whole hash chain."""

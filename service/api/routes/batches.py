@@ -13,7 +13,8 @@ from api_schemas.batches import CSV_COLUMNS, Batch, BatchItem, BatchRequest
 from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import LongPageLimit, PageLimit
 from service.api.strict_json import parse_json
 from service.core import batches, csv_removals, serializers
 from service.core.caller import Caller
@@ -70,17 +71,14 @@ async def create(
     body = await _parse_body(request, model)
     scope = idempotency_scope(app_state, caller, "POST /v1/batches", idempotency_key)
     submission = await run_in_threadpool(batches.submit, app_state, body, caller, scope)
-    reply = submission.reply
-    location = Batch.model_validate_json(reply.body).url
-    headers = {"Location": location, "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission, Batch.model_validate_json(submission.reply.body).url)
 
 
 @router.get("", summary="List batches, newest first")
 def list_batches(
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(pattern=BATCH_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Batch]:
     """Return a page of batches."""
@@ -102,7 +100,7 @@ def list_items(
     batch_id: BatchId,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
+    limit: LongPageLimit = 100,
     after: Annotated[int, Query(ge=-1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = -1,
 ) -> Page[BatchItem]:
     """Return a page of items in the order in which they were sent."""

@@ -1,5 +1,6 @@
 """Calibrate a base model, and follow and cancel the job."""
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -12,9 +13,10 @@ from service.api.auth import ReadsModels, WritesModels
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
 from service.api.file_response import ANY_CONTENT, download_responses
+from service.api.job_replies import IdempotencyKey, accepted_response, cancel_job, idempotency_scope
+from service.api.paging import LongPageLimit, PageLimit
 from service.api.routes.artifacts import FileName, artifact_response
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
-from service.api.routes.events import After, LastEventId, PageOfEvents, events_page
+from service.api.routes.events import After, LastEventId, events_page
 from service.api.routes.models import ModelId, get_model
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
@@ -22,7 +24,7 @@ from service.core.app_state import AppState
 from service.core.calibrations import PendingCalibration
 from service.core.caller import Caller
 from service.errors import NotFound
-from service.store import audit, jobs
+from service.store import jobs
 from service.store.ids import CALIBRATION_ID
 from service.store.orm import Job
 
@@ -53,15 +55,14 @@ def create(
     task = CalibrationTask(model=model_id, **body.model_dump())
     submission = edits.submit(app_state, PendingCalibration(caller, scope, task))
     job_id = Calibration.model_validate_json(submission.reply.body).id
-    headers = {"Location": f"/v1/calibrations/{job_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission, f"/v1/calibrations/{job_id}")
 
 
 @router.get("/calibrations", summary="List calibrations, newest first")
 def list_calibrations(
     app_state: AppStateDep,
     caller: ReadsModels,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[
         str | None, Query(pattern=CALIBRATION_ID, description="`next_cursor` of the previous page.")
     ] = None,
@@ -87,13 +88,8 @@ def read(calibration_id: CalibrationId, app_state: AppStateDep, caller: ReadsMod
 )
 def cancel(calibration_id: CalibrationId, app_state: AppStateDep, caller: WritesModels) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    load_calibration(app_state, caller, calibration_id)
-    now = app_state.clock()
-    with app_state.database.write() as session:
-        if jobs.cancel(session, calibration_id, now=now):
-            audit.record(session, caller.tenant, caller.key_id, "calibration.cancel", calibration_id, now=now)
-    found = serializers.calibration(load_calibration(app_state, caller, calibration_id))
-    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+    load = partial(load_calibration, app_state, caller, calibration_id)
+    return cancel_job(app_state, caller, "calibration.cancel", load, serializers.calibration)
 
 
 @router.get("/calibrations/{calibration_id}/events", summary="List the events of a calibration")
@@ -102,7 +98,7 @@ def list_events(
     app_state: AppStateDep,
     caller: ReadsModels,
     after: After = 0,
-    limit: PageOfEvents = 100,
+    limit: LongPageLimit = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     return events_page(app_state, load_calibration(app_state, caller, calibration_id), after, limit)

@@ -11,7 +11,8 @@ from api_schemas.cases_requests import CaseRequest, CaseUpdate, ClaimRequest, Na
 from api_schemas.jobs import Page
 from service.api.auth import OperatesCases, ReadsCases, ReadsPersonalData, WritesCases
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import IdempotencyKey, idempotency_scope, json_response
+from service.api.job_replies import IdempotencyKey, idempotency_scope, json_response
+from service.api.paging import LongPageLimit, PageLimit
 from service.api.strict_json import StrictJsonRoute
 from service.core import serializers as pages
 from service.core.cases import closing, intake, queue, reading, serializers
@@ -59,7 +60,7 @@ def create(
 def list_cases(
     app_state: AppStateDep,
     caller: ReadsCases,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(pattern=CASE_ID, description="`next_cursor` of the previous page.")] = None,
     state: Annotated[list[CaseState] | None, Query(max_length=14, description="Only cases in these states.")] = None,
     basis: Annotated[str | None, Query(max_length=32, description="Only cases on this basis.")] = None,
@@ -133,7 +134,7 @@ def list_events(
     case_id: CaseId,
     app_state: AppStateDep,
     caller: ReadsCases,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
+    limit: LongPageLimit = 100,
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return events after this `seq`.")] = 0,
 ) -> Page[CaseEvent]:
     """Return a page of events, oldest first."""

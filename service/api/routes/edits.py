@@ -18,21 +18,30 @@ from api_schemas.report import Verdict
 from service.api.auth import ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.file_response import NOT_MODIFIED, etag_matches
+from service.api.job_replies import (
+    RETRY_AFTER,
+    IdempotencyKey,
+    accepted_response,
+    cancel_job,
+    idempotency_scope,
+    json_response,
+    replay_headers,
+)
+from service.api.paging import PageLimit
 from service.api.request_batching import BatchedCalls, EditKey
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.edits import PendingEdit, PendingRevocation, Submission
-from service.errors import IdempotencyKeyRequired, InvalidIdempotencyKey, edit_not_found
-from service.store import audit, jobs
+from service.errors import edit_not_found
+from service.store import jobs
 from service.store.idempotency import Scope
 from service.store.ids import EDIT_ID
 from service.store.orm import Job
 
 router = APIRouter(prefix="/v1/edits", tags=["edits"], route_class=StrictJsonRoute)
 
-RETRY_AFTER = {"Retry-After": "2"}
 FINISHED_RESPONSE: dict[str, Any] = {
     "model": Edit,
     "description": "The job ended within the time that `Prefer: wait` gave it.",
@@ -50,13 +59,6 @@ def _require_iso_8601(text: str) -> str:
 
 Timestamp = Annotated[datetime, BeforeValidator(_require_iso_8601)]
 EditId = Annotated[str, Path(description="The id that `POST /v1/edits` returned.")]
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="Makes the request idempotent. Required if the server sets `EXPUNGE_REQUIRE_IDEMPOTENCY_KEY`.",
-        json_schema_extra={"minLength": 1, "maxLength": 255, "pattern": "^[!-~]([ -~]*[!-~])?$"},
-    ),
-]
 Prefer = Annotated[
     str | None, Header(description="`wait=N`: respond when the job has ended, or after N seconds (60 at most).")
 ]
@@ -97,7 +99,7 @@ async def create(
 def list_edits(
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(pattern=EDIT_ID, description="`next_cursor` of the previous page.")] = None,
     status: Annotated[Status | None, Query(description="Only edits with this status.")] = None,
     model: Annotated[str | None, Query(max_length=100, description="Only edits of this base model.")] = None,
@@ -129,13 +131,7 @@ async def read(edit_id: EditId, request: Request, batched_calls: BatchedCallsDep
 @router.post("/{edit_id}/cancel", response_model=Edit, summary="Cancel an edit", responses={202: {"model": Edit}})
 def cancel(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    now = app_state.clock()
-    with app_state.database.write() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-        if jobs.cancel(session, edit_id, now=now):
-            audit.record(session, caller.tenant, caller.key_id, "edit.cancel", edit_id, now=now)
-    edit = _load_edit(app_state, caller, edit_id)
-    return json_response(edit.model_dump_json(), 200 if edit.finished else 202)
+    return cancel_job(app_state, caller, "edit.cancel", lambda: _load_job(app_state, caller, edit_id), serializers.edit)
 
 
 @router.post(
@@ -163,24 +159,21 @@ async def revoke(
 
 
 def _revoke(app_state: AppState, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
-    with app_state.database.read() as session:
-        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-    return edits.submit(app_state, PendingRevocation(caller, scope, job))
+    return edits.submit(app_state, PendingRevocation(caller, scope, _load_job(app_state, caller, edit_id)))
 
 
 async def submission_response(
     app_state: AppState, batched_calls: BatchedCalls, caller: Caller, submission: Submission, prefer: str | None
 ) -> Response:
     """Return the response to a submission, after the wait that the client prefers."""
-    reply = submission.reply
-    edit_id = json.loads(reply.body)["id"]
-    headers = {"Location": f"/v1/edits/{edit_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
+    edit_id = json.loads(submission.reply.body)["id"]
+    location = f"/v1/edits/{edit_id}"
     preference = WAIT_PREFERENCE.search(prefer or "")
     if preference is None:
-        return json_response(reply.body, reply.status_code, headers | RETRY_AFTER)
+        return accepted_response(submission, location)
     seconds = min(int(preference[1]), MAX_WAIT_SECONDS)
     edit = await _wait_until_finished(app_state, batched_calls, EditKey(caller.tenant, edit_id), seconds)
-    headers |= {"Preference-Applied": f"wait={seconds}"}
+    headers = replay_headers(submission) | {"Location": location, "Preference-Applied": f"wait={seconds}"}
     body = edit.model_dump_json()
     return json_response(body, 200, headers) if edit.finished else json_response(body, 202, headers | RETRY_AFTER)
 
@@ -196,26 +189,6 @@ async def _wait_until_finished(app_state: AppState, batched_calls: BatchedCalls,
         await asyncio.sleep(min(app_state.settings.stream_poll_seconds, left))
 
 
-def _load_edit(app_state: AppState, caller: Caller, edit_id: str) -> Edit:
+def _load_job(app_state: AppState, caller: Caller, edit_id: str) -> Job:
     with app_state.database.read() as session:
-        return serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id))
-
-
-def json_response(body: str, status: int, headers: dict[str, str] | None = None) -> Response:
-    """Return a response whose body is serialized JSON."""
-    return Response(body, status, headers, "application/json")
-
-
-def idempotency_scope(app_state: AppState, caller: Caller, route: str, key: str | None) -> Scope | None:
-    """Return the scope of an Idempotency-Key. Raises `InvalidIdempotencyKey`, `IdempotencyKeyRequired`."""
-    if key is None and app_state.settings.require_idempotency_key:
-        raise IdempotencyKeyRequired(
-            "The request has no Idempotency-Key.", remedy="Send a new UUID in the Idempotency-Key header."
-        )
-    if key is None:
-        return None
-    if not 1 <= len(key) <= 255 or not key.isprintable() or not key.isascii():
-        raise InvalidIdempotencyKey(
-            "The Idempotency-Key must have 1 to 255 printable ASCII characters.", remedy="Send a new UUID."
-        )
-    return Scope(caller.key_id, route, key)
+        return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)

@@ -10,6 +10,7 @@ from api_schemas.jobs import Page
 from service.api.auth import ReadsEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
+from service.api.paging import LongPageLimit
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
 from service.core.app_state import AppState
@@ -21,7 +22,6 @@ from service.store.orm import MAX_INTEGER, Job
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["edits"])
 
 After = Annotated[int, Query(ge=0, le=MAX_INTEGER, description="Return events after this `seq`.")]
-PageOfEvents = Annotated[int, Query(ge=1, le=1000, description="Items per page.")]
 LastEventId = Annotated[int | None, Header(ge=0, le=MAX_INTEGER, description="The `seq` of the last message received.")]
 
 
@@ -31,7 +31,7 @@ def list_events(
     app_state: AppStateDep,
     caller: ReadsEdits,
     after: After = 0,
-    limit: PageOfEvents = 100,
+    limit: LongPageLimit = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
     with app_state.database.read() as session:

@@ -10,6 +10,7 @@ from service.api.auth import ReadsModels
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
 from service.api.packed_images import packed_image_response
+from service.api.paging import PageLimit
 from service.api.routes.models import ModelId, get_model
 from service.core import features
 from service.core.features import Order
@@ -43,7 +44,7 @@ def list_features(
     caller: ReadsModels,
     search: Search = "",
     order: FeatureOrder = "latent",
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = 0,
 ) -> Page[Feature]:
     """Return a page of features. Latents that are active in no image are left out."""

@@ -11,8 +11,9 @@ from api_schemas.jobs import Page
 from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import LongPageLimit, PageLimit
 from service.api.routes.artifacts import ENVELOPE_CONTENT, artifact_response
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core import fleets as core
@@ -42,8 +43,7 @@ def create(
     scope = idempotency_scope(app_state, caller, "POST /v1/fleets", idempotency_key)
     submission = PendingFleet(caller, scope, body).submit(app_state)
     fleet = Fleet.model_validate_json(submission.reply.body)
-    headers = {"Location": fleet.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, edits.ACCEPTED, headers | RETRY_AFTER)
+    return accepted_response(submission, fleet.urls.self)
 
 
 @router.post("/fleets:plan", summary="Show what a fleet would do")
@@ -56,7 +56,7 @@ def plan(body: FleetRequest, app_state: AppStateDep, caller: WritesEdits) -> Fle
 def list_fleets(
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(pattern=FLEET_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Fleet]:
     """Return a page of fleets."""
@@ -78,7 +78,7 @@ def list_targets(
     fleet_id: FleetId,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 100,
+    limit: LongPageLimit = 100,
     after: Annotated[ModelName | None, Query(description="`next_cursor` of the previous page.")] = None,
 ) -> Page[FleetTarget]:
     """Return a page of targets, by model: state, edit, revision and how it got its weights."""

@@ -11,8 +11,9 @@ from api_schemas.ledgers import LedgerRebase, LedgerRemoval, ModelLedger, Revisi
 from service.api.auth import ReadsArtifacts, ReadsLedger, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import ANY_CONTENT, download_responses
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import PageLimit
 from service.api.routes.artifacts import FileName, artifact_response
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.routes.models import ModelId, get_model
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, rebases, serializers
@@ -72,8 +73,7 @@ def rebase(
     scope = idempotency_scope(app_state, caller, f"POST /v1/models/{model_id}/ledger/rebase", idempotency_key)
     submission = edits.submit(app_state, PendingEdit(caller, scope, request))
     edit_id = Edit.model_validate_json(submission.reply.body).id
-    headers = {"Location": f"/v1/edits/{edit_id}", "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission, f"/v1/edits/{edit_id}")
 
 
 @router.get("/revisions", summary="List a ledger's revisions, newest first")
@@ -81,7 +81,7 @@ def list_revisions(
     model_id: ModelId,
     app_state: AppStateDep,
     caller: ReadsLedger,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[int | None, Query(ge=1, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[Revision]:
     """Return a page of revisions."""

@@ -8,7 +8,8 @@ from api_schemas.jobs import Model, ModelStatus, Page
 from api_schemas.registrations import ModelRegistration, ModelUpdate
 from service.api.auth import ReadsModels, WritesModels
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import LongPageLimit
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, model_resources, registrations, serializers
 from service.core.app_state import AppState
@@ -26,7 +27,7 @@ ModelId = Annotated[str, Path(description="The id in `GET /v1/models`.", example
 def list_models(
     app_state: AppStateDep,
     caller: ReadsModels,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Items per page.")] = 1000,
+    limit: LongPageLimit = 1000,
     after: Annotated[
         str | None, Query(pattern=f"^{MODEL_ID.pattern}$", description="`next_cursor` of the previous page.")
     ] = None,
@@ -59,8 +60,7 @@ def register(
     submission = edits.submit(app_state, pending)
     app_state.registry.forget(body.id)
     model = model_resources.read(app_state, caller.tenant, get_model(app_state, body.id))
-    headers = {"Location": model.url, "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(model.model_dump_json(), edits.ACCEPTED, headers | RETRY_AFTER)
+    return accepted_response(submission, model.url, model.model_dump_json())
 
 
 @router.get("/{model_id}", summary="Read a base model")

@@ -8,7 +8,8 @@ from api_schemas.jobs import JobKind, Page, Status
 from api_schemas.operations import JobSummary, Queue, QueueName, Worker
 from service.api.auth import ReadsService, WritesService
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import PageLimit
 from service.core import edits, retries, serializers
 from service.core.app_state import AppState
 from service.core.retries import PendingRetry
@@ -75,7 +76,7 @@ def list_workers(app_state: AppStateDep, caller: ReadsService) -> Page[Worker]:
 def list_jobs(
     app_state: AppStateDep,
     caller: ReadsService,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(max_length=40, description="`next_cursor` of the previous page.")] = None,
     status: Annotated[list[Status] | None, Query(description="Only jobs with one of these statuses.")] = None,
     kind: Annotated[list[JobKind] | None, Query(description="Only jobs of one of these kinds.")] = None,
@@ -101,8 +102,7 @@ def retry(
     scope = idempotency_scope(app_state, caller, f"POST /v1/jobs/{job_id}/retry", idempotency_key)
     submission = edits.submit(app_state, PendingRetry(caller, scope, job, app_state))
     app_state.registry.forget(job.model)
-    headers = {"Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission)
 
 
 def _read_queue(app_state: AppState, name: QueueName) -> Queue:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
@@ -11,15 +12,24 @@ from api_schemas.previews import Preview, PreviewRequest
 from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
+from service.api.job_replies import (
+    RETRY_AFTER,
+    IdempotencyKey,
+    accepted_response,
+    cancel_job,
+    idempotency_scope,
+    json_response,
+)
+from service.api.paging import PageLimit
 from service.api.routes.artifacts import artifact_response
-from service.api.routes.edits import RETRY_AFTER, EditId, IdempotencyKey, idempotency_scope, job_or_404, json_response
+from service.api.routes.edits import EditId, job_or_404
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.previews import PendingPreview, preview_task
 from service.errors import NotFound
-from service.store import audit, jobs
+from service.store import jobs
 from service.store.ids import PREVIEW_ID
 from service.store.orm import Job
 
@@ -27,7 +37,6 @@ router = APIRouter(prefix="/v1/edits/{edit_id}/previews", tags=["previews"], rou
 
 IMAGE_CONTENT = {"image/png": {"schema": {"type": "string", "format": "binary"}, "example": "\x89PNG…"}}
 PreviewId = Annotated[str, Path(description="The id that `POST /v1/edits/{edit_id}/previews` returned.")]
-PreviewLimit = Annotated[int, Query(ge=1, le=100, description="Items per page.")]
 PreviewCursor = Annotated[str | None, Query(pattern=PREVIEW_ID, description="`next_cursor` of the previous page.")]
 ImageName = Annotated[str, Path(description="File name of an image, as in `images`.", examples=["0-after.png"])]
 
@@ -49,8 +58,7 @@ def create(
         edit = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
     submission = edits.submit(app_state, PendingPreview(caller, scope, preview_task(edit, body)))
     preview = Preview.model_validate_json(submission.reply.body)
-    headers = {"Location": preview.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission, preview.urls.self)
 
 
 @router.get("", summary="List the previews of an edit, newest first")
@@ -58,7 +66,7 @@ def list_previews(
     edit_id: EditId,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: PreviewLimit = 20,
+    limit: PageLimit = 20,
     after: PreviewCursor = None,
 ) -> Page[Preview]:
     """Return a page of previews. Deleted ones are not listed."""
@@ -79,7 +87,7 @@ def read(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller:
 )
 def cancel(edit_id: EditId, preview_id: PreviewId, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    return cancel_job(app_state, caller, lambda: load_preview(app_state, caller, edit_id, preview_id))
+    return cancel_preview(app_state, caller, lambda: load_preview(app_state, caller, edit_id, preview_id))
 
 
 @router.head("/{preview_id}/images/{name}", include_in_schema=False)
@@ -125,14 +133,9 @@ def preview_response(app_state: AppState, job: Job) -> Response:
     return json_response(found.model_dump_json(), 200, headers)
 
 
-def cancel_job(app_state: AppState, caller: Caller, load: Callable[[], Job]) -> Response:
-    """Cancel the preview that ``load`` returns, and return its new state: 202 if it is about to stop, 200 if it has ended."""
-    preview_id, now = load().id, app_state.clock()
-    with app_state.database.write() as session:
-        if jobs.cancel(session, preview_id, now=now):
-            audit.record(session, caller.tenant, caller.key_id, "preview.cancel", preview_id, now=now)
-    found = serialize_preview(app_state, load())
-    return json_response(found.model_dump_json(), 200 if found.finished_at else 202)
+def cancel_preview(app_state: AppState, caller: Caller, load: Callable[[], Job]) -> Response:
+    """Cancel the preview that `load` returns, and return its new state: 202 if it is about to stop, 200 if it has ended."""
+    return cancel_job(app_state, caller, "preview.cancel", load, partial(serialize_preview, app_state))
 
 
 def serialize_preview(app_state: AppState, job: Job) -> Preview:

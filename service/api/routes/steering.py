@@ -9,16 +9,16 @@ from api_schemas.previews import Preview, SteeringRequest
 from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
+from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.paging import PageLimit
+from service.api.routes import previews
 from service.api.routes.artifacts import artifact_response
-from service.api.routes.edits import RETRY_AFTER, IdempotencyKey, idempotency_scope, json_response
 from service.api.routes.features import Kind
 from service.api.routes.models import ModelId, get_model
 from service.api.routes.previews import (
     IMAGE_CONTENT,
     ImageName,
     PreviewCursor,
-    PreviewLimit,
-    cancel_job,
     preview_page,
     preview_response,
 )
@@ -55,8 +55,7 @@ def create_preview(
     browser = features.open_browser(app_state, get_model(app_state, model_id), kind)
     submission = edits.submit(app_state, PendingPreview(caller, scope, steering_task(browser, body)))
     preview = Preview.model_validate_json(submission.reply.body)
-    headers = {"Location": preview.urls.self, "Idempotent-Replayed": str(submission.replayed).lower()}
-    return json_response(submission.reply.body, submission.reply.status_code, headers | RETRY_AFTER)
+    return accepted_response(submission, preview.urls.self)
 
 
 @router.get("", summary="List the previews of steered features, newest first")
@@ -65,7 +64,7 @@ def list_steering_previews(
     kind: Kind,
     app_state: AppStateDep,
     caller: ReadsEdits,
-    limit: PreviewLimit = 20,
+    limit: PageLimit = 20,
     after: PreviewCursor = None,
 ) -> Page[Preview]:
     """Return a page of your previews of this autoencoder's features. Deleted ones are not listed."""
@@ -93,7 +92,9 @@ def cancel_preview(
     model_id: ModelId, kind: Kind, preview_id: PreviewId, app_state: AppStateDep, caller: WritesEdits
 ) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    return cancel_job(app_state, caller, lambda: load_preview(app_state, caller, model_id, kind, preview_id))
+    return previews.cancel_preview(
+        app_state, caller, lambda: load_preview(app_state, caller, model_id, kind, preview_id)
+    )
 
 
 @router.head("/{preview_id}/images/{name}", include_in_schema=False)

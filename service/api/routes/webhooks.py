@@ -9,6 +9,7 @@ from api_schemas.jobs import Page
 from api_schemas.webhooks import WebhookDelivery, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 from service.api.auth import ReadsWebhooks, WritesWebhooks
 from service.api.dependencies import AppStateDep
+from service.api.paging import PageLimit
 from service.api.strict_json import StrictJsonRoute
 from service.core import serializers
 from service.core.app_state import AppState
@@ -90,7 +91,7 @@ def list_deliveries(
     endpoint_id: EndpointId,
     app_state: AppStateDep,
     caller: ReadsWebhooks,
-    limit: Annotated[int, Query(ge=1, le=100, description="Items per page.")] = 20,
+    limit: PageLimit = 20,
     after: Annotated[str | None, Query(pattern=DELIVERY_ID, description="`next_cursor` of the previous page.")] = None,
 ) -> Page[WebhookDelivery]:
     """Return a page of messages with their delivery attempts."""
