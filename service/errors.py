@@ -4,11 +4,13 @@ Each class is one problem type (RFC 9457). Its `code`, HTTP `status` and `title`
 """
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from api_schemas.conflicts import Conflict
 from api_schemas.errors import ExpungeError
 from api_schemas.problems import InvalidField, invalid_field
+
+Row = TypeVar("Row")
 
 
 class ServiceError(ExpungeError):
@@ -73,6 +75,13 @@ class NotFound(ServiceError):
     """The requested resource does not exist."""
 
     code, status, title = "not_found", 404, "Not found"
+
+
+def found(row: Row | None, what: str, row_id: str, listed_at: str) -> Row:
+    """Return what was looked up. Raises `NotFound` if it does not exist or belongs to another tenant."""
+    if row is None:
+        raise NotFound(f'There is no {what} "{row_id}".', remedy=f"GET {listed_at} lists what there is.")
+    return row
 
 
 def edit_not_found(edit_id: str) -> NotFound:

@@ -89,8 +89,7 @@ class PendingEdit(PendingJob):
 
     def validate(self, app_state: AppState) -> None:
         """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest`: a phrase is too long, or a layer does not exist."""
-        app_state.token_limits.check(self.request)
-        check_sites(app_state.registry, self.request)
+        check_request(app_state, self.request)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `LedgerConflict`, `InvalidRequest`, `TooManyJobs`."""
@@ -154,8 +153,7 @@ class PendingDryRun(PendingJob):
 
     def validate(self, app_state: AppState) -> None:
         """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest`: a phrase is too long, or a layer does not exist."""
-        app_state.token_limits.check(self.request)
-        check_sites(app_state.registry, self.request)
+        check_request(app_state, self.request)
 
     def admit(self, session: Session, quota: JobQuota) -> NewJob:
         """Raise `LedgerConflict`, `InvalidRequest`, `TooManyPlans`, `PlanQueueFull`."""
@@ -168,6 +166,12 @@ class PendingDryRun(PendingJob):
     def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
         """Reply with the id of the job. A dry run changes nothing, so it leaves no audit entry."""
         return Acceptance(json.dumps({"id": job.id}))
+
+
+def check_request(app_state: AppState, request: EditRequest) -> None:
+    """Raise `UnknownModel`, `ModelNotAdmitted`, or `InvalidRequest`: a phrase is too long, or a layer does not exist."""
+    app_state.token_limits.check(request)
+    check_sites(app_state.registry, request)
 
 
 def check_admission(session: Session, quota: JobQuota, request: EditRequest, caller: Caller) -> None:

@@ -1,9 +1,9 @@
 """The features of base models, as their calibrations have published them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 
 from api_schemas.features import (
     AUTOENCODER_WEIGHTS,
@@ -22,6 +22,7 @@ from service.store import calibrations
 from service.store.base_models import RegisteredModel
 from service.store.orm import Artifact, ModelCalibration
 
+Found = TypeVar("Found")
 Order = Literal["latent", "purest", "frequent"]
 ORDERS: Mapping[Order, Callable[[Feature], float]] = {
     "latent": lambda feature: feature.latent,
@@ -52,23 +53,22 @@ class FeatureBrowser:
 
     def feature(self, latent: int) -> Feature:
         """Return a feature. Raises `NotFound`."""
-        for feature in self.index.features:
-            if feature.latent == latent:
-                return feature
-        raise NotFound(
+        return self._first(
+            (feature for feature in self.index.features if feature.latent == latent),
             f"Latent {latent} is active in no image, or does not exist.",
-            remedy=f"GET {self.autoencoder.features_url} lists the features.",
         )
 
     def image(self, name: str) -> PackedImage:
         """Return where an image is. Raises `NotFound`."""
-        for image in self.index.files:
-            if image.name == name:
-                return image
-        raise NotFound(
+        return self._first(
+            (image for image in self.index.files if image.name == name),
             f'There is no image "{name}" of these features.',
-            remedy=f"GET {self.autoencoder.features_url} names the images.",
         )
+
+    def _first(self, found: Iterator[Found], message: str) -> Found:
+        if (one := next(found, None)) is None:
+            raise NotFound(message, remedy=f"GET {self.autoencoder.features_url} lists the features and their images.")
+        return one
 
 
 def list_browsers(app_state: AppState, model: RegisteredModel) -> list[FeatureBrowser]:

@@ -6,6 +6,8 @@ from fastapi import Request, Response
 
 from service.web.rendering import render
 
+PAGE_SIZE = 25
+"""Items of a list of the administration."""
 SECTIONS = (
     ("Models", "/admin/models", "models:read"),
     ("Webhooks", "/admin/webhooks", "webhooks:read"),

@@ -10,7 +10,7 @@ from api_schemas.operations import ApiKey, ApiKeyRequest
 from service.api.auth import ReadsService, WritesService
 from service.api.dependencies import AppStateDep
 from service.api.strict_json import StrictJsonRoute
-from service.errors import NotFound
+from service.errors import found
 from service.store import api_keys, audit
 
 router = APIRouter(prefix="/v1/api_keys", tags=["api_keys"], route_class=StrictJsonRoute)
@@ -46,9 +46,7 @@ def revoke(key_id: KeyId, app_state: AppStateDep, caller: WritesService) -> ApiK
     """Revoke a key. It stops working within a second, and so do sessions that signed in with it."""
     now = app_state.clock()
     with app_state.database.write() as session:
-        row = api_keys.get(session, key_id)
-        if row is None:
-            raise NotFound(f'There is no API key "{key_id}".', remedy="GET /v1/api_keys lists the keys.")
+        row = found(api_keys.get(session, key_id), "API key", key_id, "/v1/api_keys")
         if row.revoked_at is None:
             api_keys.revoke(session, key_id, now=now)
             audit.record(session, row.tenant, caller.key_id, "api_key.revoke", key_id, now=now)

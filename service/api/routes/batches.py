@@ -19,7 +19,7 @@ from service.api.strict_json import parse_json
 from service.core import batches, csv_removals, serializers
 from service.core.caller import Caller
 from service.core.edits import ACCEPTED
-from service.errors import NotFound, UnsupportedMediaType
+from service.errors import UnsupportedMediaType, found
 from service.store import batches as store
 from service.store import orm
 from service.store.ids import BATCH_ID
@@ -149,7 +149,4 @@ _CHARSET = re.compile(r'\bcharset="?([\w.:-]+)"?', re.IGNORECASE)
 
 
 def _get_batch(session: Session, caller: Caller, batch_id: str) -> orm.Batch:
-    batch = store.get(session, caller.tenant, batch_id)
-    if batch is None:
-        raise NotFound(f'There is no batch "{batch_id}".', remedy="GET /v1/batches lists your batches.")
-    return batch
+    return found(store.get(session, caller.tenant, batch_id), "batch", batch_id, "/v1/batches")

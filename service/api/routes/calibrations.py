@@ -23,7 +23,7 @@ from service.core import edits, serializers
 from service.core.app_state import AppState
 from service.core.calibrations import PendingCalibration
 from service.core.caller import Caller
-from service.errors import NotFound
+from service.errors import found
 from service.store import jobs
 from service.store.ids import CALIBRATION_ID
 from service.store.orm import Job
@@ -119,8 +119,7 @@ async def stream(
     last_event_id: LastEventId = None,
 ) -> Response:
     """Send server-sent events, as `GET /v1/edits/{edit_id}/stream` does."""
-    if not calibration_id.startswith("cal_"):
-        raise calibration_not_found(calibration_id)
+    found(calibration_id.startswith("cal_") or None, "calibration", calibration_id, "/v1/calibrations")
     start = after if last_event_id is None else last_event_id
     return await stream_response(
         app_state, batched_calls.poll_events, StreamCursor(caller.tenant, calibration_id, start)
@@ -152,13 +151,4 @@ def load_calibration(app_state: AppState, caller: Caller, calibration_id: str) -
     """Return the caller's calibration. Raises `NotFound`."""
     with app_state.database.read() as session:
         job = jobs.get_calibration(session, caller.tenant, calibration_id)
-    if job is None:
-        raise calibration_not_found(calibration_id)
-    return job
-
-
-def calibration_not_found(calibration_id: str) -> NotFound:
-    """Return the error for a calibration that does not exist or belongs to another tenant."""
-    return NotFound(
-        f'There is no calibration "{calibration_id}".', remedy="GET /v1/calibrations lists your calibrations."
-    )
+    return found(job, "calibration", calibration_id, "/v1/calibrations")

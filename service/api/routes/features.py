@@ -13,7 +13,8 @@ from service.api.packed_images import packed_image_response
 from service.api.paging import PageLimit
 from service.api.routes.models import ModelId, get_model
 from service.core import features
-from service.core.features import Order
+from service.core.app_state import AppState
+from service.core.features import FeatureBrowser, Order
 from service.store.orm import MAX_INTEGER
 
 router = APIRouter(prefix="/v1/models/{model_id}/autoencoders", tags=["features"])
@@ -48,7 +49,7 @@ def list_features(
     after: Annotated[int, Query(ge=0, le=MAX_INTEGER, description="`next_cursor` of the previous page.")] = 0,
 ) -> Page[Feature]:
     """Return a page of features. Latents that are active in no image are left out."""
-    found = features.open_browser(app_state, get_model(app_state, model_id), kind).select(search, order)
+    found = open_features(app_state, model_id, kind).select(search, order)
     end = after + limit
     has_more = len(found) > end
     return Page[Feature](data=found[after:end], has_more=has_more, next_cursor=str(end) if has_more else None)
@@ -57,7 +58,7 @@ def list_features(
 @router.get("/{kind}/features/{latent}", summary="Read a feature of an autoencoder")
 def read_feature(model_id: ModelId, kind: Kind, latent: Latent, app_state: AppStateDep, caller: ReadsModels) -> Feature:
     """Return labels, activations and image names of a feature."""
-    return features.open_browser(app_state, get_model(app_state, model_id), kind).feature(latent)
+    return open_features(app_state, model_id, kind).feature(latent)
 
 
 @router.head("/{kind}/images/{name}", include_in_schema=False)
@@ -71,5 +72,10 @@ def read_image(
     model_id: ModelId, kind: Kind, name: ImageName, request: Request, app_state: AppStateDep, caller: ReadsModels
 ) -> Response:
     """Return an image as WebP, or the heat maps of a feature as PNG."""
-    browser = features.open_browser(app_state, get_model(app_state, model_id), kind)
+    browser = open_features(app_state, model_id, kind)
     return packed_image_response(app_state, browser.images, browser.image(name), features.media_type(name), request)
+
+
+def open_features(app_state: AppState, model_id: str, kind: FeatureKind) -> FeatureBrowser:
+    """Return the features of an autoencoder of a model. Raises `NotFound`."""
+    return features.open_browser(app_state, get_model(app_state, model_id), kind)

@@ -19,7 +19,7 @@ from service.core import edits, serializers
 from service.core import fleets as core
 from service.core.caller import Caller
 from service.core.fleets import PendingFleet
-from service.errors import NotFound
+from service.errors import NotFound, found
 from service.store import audit, fleets, orm
 from service.store.ids import FLEET_ID
 
@@ -122,7 +122,4 @@ def read_statement(fleet_id: FleetId, request: Request, app_state: AppStateDep, 
 
 
 def _load(session: Session, caller: Caller, fleet_id: str) -> orm.Fleet:
-    fleet = fleets.get(session, caller.tenant, fleet_id)
-    if fleet is None:
-        raise NotFound(f'There is no fleet "{fleet_id}".', remedy="GET /v1/fleets lists your fleets.")
-    return fleet
+    return found(fleets.get(session, caller.tenant, fleet_id), "fleet", fleet_id, "/v1/fleets")

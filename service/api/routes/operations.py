@@ -13,7 +13,7 @@ from service.api.paging import PageLimit
 from service.core import edits, retries, serializers
 from service.core.app_state import AppState
 from service.core.retries import PendingRetry
-from service.errors import NotFound
+from service.errors import found
 from service.store import audit, jobs, queues, workers
 from service.store.queues import QueueState
 
@@ -96,9 +96,7 @@ def retry(
     The first job stays as it is. A case, a fleet or a model that waits for it waits for the new one.
     """
     with app_state.database.read() as session:
-        job = jobs.get(session, job_id)
-    if job is None:
-        raise NotFound(f'There is no job "{job_id}".', remedy="GET /v1/jobs lists the jobs.")
+        job = found(jobs.get(session, job_id), "job", job_id, "/v1/jobs")
     scope = idempotency_scope(app_state, caller, f"POST /v1/jobs/{job_id}/retry", idempotency_key)
     submission = edits.submit(app_state, PendingRetry(caller, scope, job, app_state))
     app_state.registry.forget(job.model)

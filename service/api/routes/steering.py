@@ -13,7 +13,7 @@ from service.api.job_replies import IdempotencyKey, accepted_response, idempoten
 from service.api.paging import PageLimit
 from service.api.routes import previews
 from service.api.routes.artifacts import artifact_response
-from service.api.routes.features import Kind
+from service.api.routes.features import Kind, open_features
 from service.api.routes.models import ModelId, get_model
 from service.api.routes.previews import (
     IMAGE_CONTENT,
@@ -23,7 +23,7 @@ from service.api.routes.previews import (
     preview_response,
 )
 from service.api.strict_json import StrictJsonRoute
-from service.core import edits, features
+from service.core import edits
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.previews import PendingPreview, steering_task
@@ -52,7 +52,7 @@ def create_preview(
     """
     path = f"POST /v1/models/{model_id}/autoencoders/{kind}/previews"
     scope = idempotency_scope(app_state, caller, path, idempotency_key)
-    browser = features.open_browser(app_state, get_model(app_state, model_id), kind)
+    browser = open_features(app_state, model_id, kind)
     submission = edits.submit(app_state, PendingPreview(caller, scope, steering_task(browser, body)))
     preview = Preview.model_validate_json(submission.reply.body)
     return accepted_response(submission, preview.urls.self)

@@ -14,7 +14,7 @@ from service.api.strict_json import StrictJsonRoute
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.errors import NotFound, TooManyWebhookEndpoints
+from service.errors import TooManyWebhookEndpoints, found
 from service.store import audit, orm, webhooks
 from service.store.ids import DELIVERY_ID
 from service.webhooks.signing import WebhookSigner
@@ -108,12 +108,8 @@ def redeliver(
     """Send the same message with the same id again, as soon as possible. If that fails, the retry schedule starts over."""
     with app_state.database.write() as session:
         _get_endpoint(session, caller, endpoint_id)
-        row = webhooks.get_delivery(session, endpoint_id, delivery_id)
-        if row is None:
-            raise NotFound(
-                f'There is no delivery "{delivery_id}".',
-                remedy=f"GET /v1/webhook_endpoints/{endpoint_id}/deliveries lists them.",
-            )
+        listed_at = f"/v1/webhook_endpoints/{endpoint_id}/deliveries"
+        row = found(webhooks.get_delivery(session, endpoint_id, delivery_id), "delivery", delivery_id, listed_at)
         webhooks.redeliver(session, row, now=app_state.clock())
         _record_audit(session, caller, "webhook.redeliver", delivery_id, app_state)
         return serializers.webhook_delivery(row)
@@ -129,13 +125,8 @@ def _check_quota(session: Session, caller: Caller, limit: int) -> None:
 
 
 def _get_endpoint(session: Session, caller: Caller, endpoint_id: str) -> orm.WebhookEndpoint:
-    endpoint = webhooks.get_endpoint(session, caller.tenant, endpoint_id)
-    if endpoint is None:
-        raise NotFound(
-            f'There is no webhook endpoint "{endpoint_id}".',
-            remedy="GET /v1/webhook_endpoints lists your endpoints.",
-        )
-    return endpoint
+    row = webhooks.get_endpoint(session, caller.tenant, endpoint_id)
+    return found(row, "webhook endpoint", endpoint_id, "/v1/webhook_endpoints")
 
 
 def _record_audit(session: Session, caller: Caller, action: str, target: str, app_state: AppState) -> None:

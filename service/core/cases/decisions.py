@@ -15,7 +15,7 @@ from service.core.caller import Caller
 from service.core.cases import targets
 from service.core.cases.change import CaseChange, changing
 from service.core.cases.intake import add_targets
-from service.core.site_limits import check_sites
+from service.core.edits import check_request
 from service.errors import Forbidden, InvalidRequest, WrongCaseState
 from service.store.cases_orm import CaseDecision
 from service.store.ids import prefixed_id
@@ -47,9 +47,7 @@ def propose(change: CaseChange, body: DecisionBody) -> None:
     if body.action == "erase":
         body = body.model_copy(update={"removal": body.removal or _removal_of_notice(change)})
         for model in models:
-            edit = targets.edit_request(change, body, model)
-            change.app_state.token_limits.check(edit)
-            check_sites(change.app_state.registry, edit)
+            check_request(change.app_state, targets.edit_request(change, body, model))
     body = body.model_copy(update={"models": models})
     case.pending = {
         "id": prefixed_id("dec", change.now),

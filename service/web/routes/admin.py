@@ -1,14 +1,12 @@
 """Administration: base models with their calibration, and webhooks with their deliveries."""
 
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import uuid4
 
 from fastapi import APIRouter, Form, Query, Request, Response
-from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
 from api_schemas.calibrations import CalibrationRequest
-from api_schemas.problems import invalid_fields
 from api_schemas.webhooks import EVENTS, TERMINAL_EVENTS, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
 from service.api.auth import ReadsModels, ReadsWebhooks, WritesModels, WritesWebhooks
 from service.api.dependencies import AppStateDep
@@ -17,13 +15,15 @@ from service.api.routes.models import ModelId
 from service.api.routes.webhooks import DeliveryId, EndpointId
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.errors import Forbidden, InvalidRequest, ServiceError
+from service.errors import Forbidden, ServiceError
 from service.store.ids import DELIVERY_ID
-from service.web.admin_sections import render_section, visible_sections
+from service.web import forms
+from service.web.admin_sections import PAGE_SIZE, render_section, visible_sections
+from service.web.forms import FormDep, FormFields
 
 router = APIRouter(prefix="/admin")
 
-PAGE_SIZE = 25
+NOTHING_SENT = FormFields({"events": list(TERMINAL_EVENTS)})
 
 
 @router.get("")
@@ -75,16 +75,14 @@ def create_webhook(
     request: Request,
     app_state: AppStateDep,
     caller: WritesWebhooks,
-    url: Annotated[str, Form()] = "",
-    description: Annotated[str, Form()] = "",
-    events: Annotated[list[str], Form()] = [],  # noqa: B006
+    form: FormDep,
 ) -> Response:
     """Create an endpoint, and show its secret this once."""
-    sent = {"url": url, "description": description, "events": events}
+    sent = {"url": form.text("url"), "description": form.text("description"), "events": form.all("events")}
     try:
-        created = webhooks.create(_parse_endpoint(sent), app_state, caller)
+        created = webhooks.create(forms.parse(WebhookEndpointRequest, sent), app_state, caller)
     except ServiceError as error:
-        return _webhooks_page(request, app_state, caller, sent=sent, error=error)
+        return _webhooks_page(request, app_state, caller, form, error=error)
     return _webhooks_page(request, app_state, caller, created=created)
 
 
@@ -142,9 +140,9 @@ def _webhooks_page(
     request: Request,
     app_state: AppState,
     caller: Caller,
+    form: FormFields = NOTHING_SENT,
     *,
     created: WebhookEndpoint | None = None,
-    sent: dict[str, Any] | None = None,
     error: ServiceError | None = None,
 ) -> Response:
     return render_section(
@@ -153,18 +151,11 @@ def _webhooks_page(
         status=error.status if error else 200,
         endpoints=webhooks.list_endpoints(app_state, caller).data,
         created=created,
-        sent=sent or {"url": "", "description": "", "events": TERMINAL_EVENTS},
+        form=form,
         error=error,
         event_names=EVENTS,
         can_write="webhooks:write" in caller.scopes,
     )
-
-
-def _parse_endpoint(sent: dict[str, Any]) -> WebhookEndpointRequest:
-    try:
-        return WebhookEndpointRequest.model_validate(sent)
-    except ValidationError as error:
-        raise InvalidRequest("The form is not complete.", errors=invalid_fields(error.errors())) from error
 
 
 def _to_webhook(endpoint_id: str) -> Response:

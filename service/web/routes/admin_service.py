@@ -17,18 +17,18 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import ServiceError
 from service.web import forms
-from service.web.admin_sections import render_section
+from service.web.admin_sections import PAGE_SIZE, render_section
 from service.web.forms import FormDep, FormFields
 
 router = APIRouter(prefix="/admin")
 
-PAGE_SIZE = 25
+NOTHING_SENT = FormFields({"scopes": list(TENANT_SCOPES)})
 
 
 @router.get("/keys")
 def list_keys(request: Request, app_state: AppStateDep, caller: ReadsService) -> Response:
     """Show the API keys, and the form for a new one."""
-    return _keys_page(request, app_state, caller, FormFields({"scopes": list(TENANT_SCOPES)}))
+    return _keys_page(request, app_state, caller)
 
 
 @router.post("/keys")
@@ -38,7 +38,7 @@ def create_key(request: Request, app_state: AppStateDep, caller: WritesService, 
         created = api_keys.create(_parse_key(form), app_state, caller)
     except ServiceError as error:
         return _keys_page(request, app_state, caller, form, error=error)
-    return _keys_page(request, app_state, caller, FormFields({"scopes": list(TENANT_SCOPES)}), created=created)
+    return _keys_page(request, app_state, caller, created=created)
 
 
 @router.post("/keys/{key_id}/revoke")
@@ -99,7 +99,7 @@ def _keys_page(
     request: Request,
     app_state: AppState,
     caller: Caller,
-    form: FormFields,
+    form: FormFields = NOTHING_SENT,
     *,
     created: ApiKey | None = None,
     error: ServiceError | None = None,

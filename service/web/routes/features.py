@@ -10,10 +10,9 @@ from api_schemas.features import Feature
 from api_schemas.previews import MAX_GROUP
 from service.api.auth import ReadsModels
 from service.api.dependencies import AppStateDep
-from service.api.routes.features import FeatureOrder, Kind, Latent, Search, read_image
-from service.api.routes.models import ModelId, get_model, list_models
+from service.api.routes.features import FeatureOrder, Kind, Latent, Search, open_features, read_image
+from service.api.routes.models import ModelId, list_models
 from service.core.caller import Caller
-from service.core.features import open_browser
 from service.web.rendering import render
 
 router = APIRouter(prefix="/features")
@@ -41,7 +40,7 @@ def list_features(
     page: Annotated[int, Query(ge=1, le=100_000)] = 1,
 ) -> Response:
     """Show a page of features with their strongest images."""
-    browser = open_browser(app_state, get_model(app_state, model_id), kind)
+    browser = open_features(app_state, model_id, kind)
     found = browser.select(search, order)
     return render(
         request,
@@ -64,7 +63,7 @@ def show_feature(
     request: Request, model_id: ModelId, kind: Kind, latent: Latent, app_state: AppStateDep, caller: ReadsModels
 ) -> Response:
     """Show a feature with its strongest images, images at quantiles and random ones."""
-    browser = open_browser(app_state, get_model(app_state, model_id), kind)
+    browser = open_features(app_state, model_id, kind)
     return render(
         request,
         "feature.html",

@@ -6,18 +6,17 @@ from fastapi import APIRouter, Form, Query, Request, Response
 from pydantic import ValidationError
 from starlette.responses import RedirectResponse
 
-from api_schemas.features import Feature, FeatureKind
+from api_schemas.features import Feature
 from api_schemas.previews import MAX_GROUP, Preview, SteeringRequest
 from api_schemas.problems import invalid_fields
 from service.api.auth import ReadsArtifacts, ReadsEdits, ReadsModels, WritesEdits
 from service.api.dependencies import AppStateDep
-from service.api.routes.features import Kind
-from service.api.routes.models import ModelId, get_model
+from service.api.routes.features import Kind, open_features
+from service.api.routes.models import ModelId
 from service.api.routes.previews import ImageName, PreviewCursor, PreviewId, serialize_preview
 from service.api.routes.steering import list_steering_previews, load_preview
 from service.core import edits
-from service.core.app_state import AppState
-from service.core.features import FeatureBrowser, open_browser
+from service.core.features import FeatureBrowser
 from service.core.previews import PendingPreview, steering_task
 from service.errors import ServiceError
 from service.web.edit_pages import image_response
@@ -41,7 +40,7 @@ def show_form(
     latents: Annotated[list[int], Query(max_length=MAX_GROUP)] = [],  # noqa: B006
 ) -> Response:
     """Show the features of a group and the form."""
-    browser = _open(app_state, model_id, kind)
+    browser = open_features(app_state, model_id, kind)
     return _page(request, browser, [browser.feature(latent) for latent in latents])
 
 
@@ -59,7 +58,7 @@ def create(
     count: Annotated[int, Form()] = DEFAULT_SEEDS,
 ) -> Response:
     """Queue a preview and show it, or the form with what is wrong."""
-    browser = _open(app_state, model_id, kind)
+    browser = open_features(app_state, model_id, kind)
     group = [browser.feature(latent) for latent in latents]
     try:
         seeds = list(range(min(count, max(SEED_COUNTS))))
@@ -103,7 +102,7 @@ def show_preview(
     reader: ReadsModels,
 ) -> Response:
     """Show a preview. While it is not finished, the page asks again every second."""
-    browser = _open(app_state, model_id, kind)
+    browser = open_features(app_state, model_id, kind)
     found = serialize_preview(app_state, load_preview(app_state, caller, model_id, kind, preview_id))
     latents = found.steering.latents if found.steering else []
     scale = found.steering.scale if found.steering else DEFAULT_SCALE
@@ -123,10 +122,6 @@ def read_image(
 ) -> Response:
     """Return an image of a preview."""
     return image_response(app_state, load_preview(app_state, caller, model_id, kind, preview_id), name, request)
-
-
-def _open(app_state: AppState, model_id: str, kind: FeatureKind) -> FeatureBrowser:
-    return open_browser(app_state, get_model(app_state, model_id), kind)
 
 
 def _page(
