@@ -152,5 +152,6 @@ def print_targets(targets: list["FleetTarget"]) -> None:
     table = Table("model", "group", "state", "weights", "revision", "edit", box=None, pad_edge=False)
     for one in targets:
         revision = "" if one.revision is None else str(one.revision)
-        table.add_row(one.model, one.group[:8], one.state, one.application or "", revision, one.edit or "")
+        state = f"{one.state}, withheld" if one.withheld else one.state
+        table.add_row(one.model, one.group[:8], state, one.application or "", revision, one.edit or "")
     Console(highlight=False).print(table)

@@ -98,6 +98,12 @@ def test_apply_without_waiting_ends_at_once(client: MagicMock) -> None:
     client.fleets.wait.assert_not_called()
 
 
+def test_status_of_a_fleet_names_what_a_case_withholds(client: MagicMock) -> None:
+    assert "withheld" not in run(fleet, "status", FLEET.id)[1]
+    client.fleets.targets.return_value = [TARGET.model_copy(update={"withheld": True})]
+    assert "in_force, withheld" in run(fleet, "status", FLEET.id)[1]
+
+
 def test_status_is_printed_as_json(client: MagicMock) -> None:
     code, printed = run(fleet, "status", FLEET.id, "--json")
     assert (code, json.loads(printed)["id"]) == (0, FLEET.id)
