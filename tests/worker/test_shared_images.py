@@ -20,7 +20,9 @@ SPECS = [ImageSpec("a fox", seed) for seed in range(3)]
 def test_second_worker_generates_nothing(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     generated: list[ImageSpec] = []
 
-    def fake_generate(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any) -> list[np.ndarray]:
+    def fake_generate(
+        pipeline: Any, sampler: Sampler, specs: list[ImageSpec], progress: Any, observe: Any
+    ) -> list[np.ndarray]:
         generated.extend(specs)
         return [np.full((8, 8, 3), spec.seed, dtype=np.uint8) for spec in specs]
 
