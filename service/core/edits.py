@@ -129,13 +129,11 @@ class PendingRevocation(PendingJob):
                 remedy="Only an edit that succeeded with `ledger` set can be revoked, and only once.",
             )
         quota.reserve(self.caller.tenant)
-        request = EditRequest.model_validate(self.edit.request)
-        return NewJob(request, self.caller.key_id, self.caller.tenant, "revocation", self.edit.id)
+        return new_revocation(self.edit, self.caller.key_id)
 
     def complete(self, session: Session, job: Job, now: datetime) -> Acceptance:
         """Reply with the revocation's job."""
-        entry = AuditEntry(self.caller.tenant, self.caller.key_id, "edit.revoke", self.edit.id, {"revocation": job.id})
-        return Acceptance(serializers.edit(job).model_dump_json(), [entry])
+        return Acceptance(serializers.edit(job).model_dump_json(), [revocation_entry(job, self.caller.key_id)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,6 +177,17 @@ def check_admission(session: Session, quota: JobQuota, request: EditRequest, cal
     if request.ledger:
         ledger_conflicts.check_conflicts(session, caller.tenant, request)
     quota.reserve(caller.tenant)
+
+
+def new_revocation(edit: Job, api_key_id: str) -> NewJob:
+    """Return the job that takes an edit out of its ledger."""
+    return NewJob(EditRequest.model_validate(edit.request), api_key_id, edit.tenant, "revocation", edit.id)
+
+
+def revocation_entry(job: Job, actor: str) -> AuditEntry:
+    """Return the audit entry of a new revocation."""
+    assert job.revokes, "the job is a revocation"
+    return AuditEntry(job.tenant, actor, "edit.revoke", job.revokes, {"revocation": job.id})
 
 
 def creation_entry(job: Job) -> AuditEntry:
@@ -267,6 +276,19 @@ def _accept_group(
             outcomes[one] = error
     outcomes |= _create(app_state, session, admitted)
     return outcomes | (_accept_group(app_state, session, repeated) if repeated else {})
+
+
+def find_replay(session: Session, scope: Scope | None, fingerprint: str) -> Submission | None:
+    """Return the reply to an earlier request with the same key, or None. Raises `IdempotencyKeyReused`."""
+    earlier = idempotency.find_replies(session, {scope}) if scope else {}
+    return replay(earlier[scope], fingerprint) if scope in earlier else None
+
+
+def store_reply(session: Session, scope: Scope | None, reply: Reply, *, now: datetime) -> Submission:
+    """Remember a reply under its key, if it has one. Raises `IdempotencyConflict`."""
+    with map_key_collisions():
+        idempotency.store_replies(session, {scope: reply} if scope else {}, now=now)
+    return Submission(reply, replayed=False)
 
 
 def replay(earlier: Reply, fingerprint: str) -> Submission:

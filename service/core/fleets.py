@@ -25,11 +25,11 @@ from api_schemas.problems import invalid_field, invalid_fields
 from service.core import edits
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.edits import Submission, map_key_collisions
+from service.core.edits import Submission
 from service.core.model_resources import ModelFilter
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest
-from service.store import audit, cases, fleet_groups, fleets, idempotency, orm
+from service.store import audit, cases, fleet_groups, fleets, orm
 from service.store.failpoints import failpoint
 from service.store.fleets import NewTarget
 from service.store.idempotency import Reply, Scope
@@ -52,21 +52,19 @@ class PendingFleet:
         models = check(app_state, self.request)
         now, digest = app_state.clock(), self.request.digest()
         with app_state.database.write() as session:
-            earlier = idempotency.find_replies(session, {self.scope}) if self.scope else {}
-            if self.scope and self.scope in earlier:
-                return edits.replay(earlier[self.scope], digest)
+            if earlier := edits.find_replay(session, self.scope, digest):
+                return earlier
             JobQuota(session, app_state.settings).reserve(self.caller.tenant)
             targets = resolve(session, self.caller.tenant, self.request.selector, models)
             caller = {"tenant": self.caller.tenant, "api_key_id": self.caller.key_id}
             fleet = fleets.create(session, self.request, targets, **caller, now=now)
             reply = Reply(digest, edits.ACCEPTED, resource(session, fleet).model_dump_json())
-            with map_key_collisions():
-                idempotency.store_replies(session, {self.scope: reply} if self.scope else {}, now=now)
+            submission = edits.store_reply(session, self.scope, reply, now=now)
             details = {"targets": len(targets), "groups": len({one.group_key for one in targets})}
             audit.record(session, self.caller.tenant, self.caller.key_id, "fleet.create", fleet.id, now=now, **details)
             failpoint("fleet.created")
         failpoint("fleet.accepted")
-        return Submission(reply, replayed=False)
+        return submission
 
 
 def plan(app_state: AppState, caller: Caller, request: FleetRequest) -> FleetPlan:

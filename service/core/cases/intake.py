@@ -12,9 +12,9 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.cases.bases import load_rules
 from service.core.cases.change import CaseChange, changing
-from service.core.edits import replay
+from service.core.edits import find_replay, store_reply
 from service.errors import InvalidRequest
-from service.store import cases, idempotency
+from service.store import cases
 from service.store.cases_keys import generate_data_key, name_digests
 from service.store.cases_orm import NEVER, Case, CaseDeadline, CaseTarget
 from service.store.failpoints import failpoint
@@ -43,12 +43,10 @@ def create(app_state: AppState, caller: Caller, request: CaseRequest, scope: Sco
         app_state.registry.get(model)
     with app_state.database.write() as session:
         fingerprint = _fingerprint(app_state, session, caller, request)
-        if scope and (earlier := idempotency.find_replies(session, {scope}).get(scope)):
-            return NewCase(replay(earlier, fingerprint).reply.body, replayed=True)
+        if earlier := find_replay(session, scope, fingerprint):
+            return NewCase(earlier.reply.body, replayed=True)
         case = _insert(app_state, session, caller, request, received_at or now)
-        if scope:
-            reply = Reply(fingerprint, CREATED, case.id)
-            idempotency.store_replies(session, {scope: reply}, now=now)
+        store_reply(session, scope, Reply(fingerprint, CREATED, case.id), now=now)
         change = CaseChange(app_state, session, case, caller, now)
         change.note("received")
         _set_notice(change, request.notice, missing)

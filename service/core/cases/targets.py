@@ -13,11 +13,10 @@ from service.core.caller import Caller
 from service.core.cases import statements
 from service.core.cases.change import CaseChange
 from service.core.cases.intake import meet_deadlines, start_deadline
-from service.core.edits import check_admission, creation_entry
+from service.core.edits import check_admission, creation_entry, new_revocation, revocation_entry
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest, LedgerConflict, RestoredTooEarly, TooManyJobs, WrongCaseState
 from service.store import jobs, ledgers
-from service.store.audit import AuditEntry
 from service.store.cases_orm import CaseDecision, CaseTarget
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -233,12 +232,7 @@ def _queue_revocation(change: CaseChange, target: CaseTarget) -> None:
     edit = change.session.get_one(Job, target.edit_id)
     job = jobs.revocation_of(change.session, edit.id)
     if job is None:
-        request = EditRequest.model_validate(edit.request)
-        new = NewJob(request, edit.api_key_id, change.case.tenant, "revocation", edit.id)
-        job = jobs.create(change.session, new, now=change.now)
-        details = {"revocation": job.id}
-        change.audit_entries.append(
-            AuditEntry(change.case.tenant, change.actor.key_id, "edit.revoke", edit.id, details)
-        )
+        job = jobs.create(change.session, new_revocation(edit, edit.api_key_id), now=change.now)
+        change.audit_entries.append(revocation_entry(job, change.actor.key_id))
     target.state, target.revocation_id = "revoking", job.id
     change.note("revocation_queued", f"{target.model}: {job.id}")
