@@ -295,7 +295,8 @@ class LayerEdit:
         owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
         retained, weight = self.site.retained(self.held_out_retain_prompts), self.site.norm_weight
         norms = retained.prompt_norms((retained.keys.float() @ weight.T).double())  # float32 suffices for a norm
-        return HeldOut(targets, owners[targets.pair_index], retained, norms, targets.value_norms(weight))
+        destination_norms = targets.value_norms(weight)
+        return HeldOut(targets, owners[targets.pair_index], retained, norms, destination_norms, self.site.risk_curves)
 
     # Feasibility: how completely each concept can be removed.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from editor.prompts import PromptPair, TokenizedPrompt
 from editor.sites.key_value_pairs import Aim
 from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.risk_curves import RiskCurves
 
 
 class EditSite(Protocol):
@@ -36,6 +37,10 @@ class EditSite(Protocol):
     @property
     def max_retain_prompts(self) -> int:
         """Most prompts to retain."""
+
+    @property
+    def risk_curves(self) -> RiskCurves:
+        """What distances of the outputs say about images."""
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """Compute what the keys of many prompts have in common in one batch."""

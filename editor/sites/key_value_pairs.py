@@ -16,6 +16,7 @@ from editor.sites.final_state_matching import match_final_states
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.normal_equations import RELATIVE_RIDGE
 from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.risk_curves import CLIP_CURVES, RiskCurves
 
 Aim = Literal["attention", "residual", "last_layer"]
 MAX_PADDING_POSITIONS = 4
@@ -106,6 +107,11 @@ class Site:
     def max_retain_prompts(self) -> int:
         """See `EditSite`."""
         return RETAIN_PROMPTS
+
+    @property
+    def risk_curves(self) -> RiskCurves:
+        """See `EditSite`."""
+        return CLIP_CURVES
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`. Embeds and projects all first-layer inputs in one batch, much faster than one by one."""

@@ -14,6 +14,7 @@ from editor.sites.key_value_pairs import Aim
 from editor.sites.shared_weights import SharedWeights
 from editor.sites.streams import Stream
 from editor.solver.regression import RegressionRows, RetainedKeys
+from editor.solver.risk_curves import CLIP_CURVES, TEXT_GATE_CURVES, RiskCurves
 
 STREAM_RIDGE = 1e-3
 """Lambda relative to the mean eigenvalue of the keys' second moment. Final states are nearly equal along most directions: with
@@ -68,6 +69,11 @@ class StreamSite:
     def max_retain_prompts(self) -> int:
         """See `EditSite`."""
         return RETAIN_PROMPTS
+
+    @property
+    def risk_curves(self) -> RiskCurves:
+        """See `EditSite`."""
+        return TEXT_GATE_CURVES if self.name == "text_gate" else CLIP_CURVES
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`."""

@@ -20,6 +20,7 @@ from api_schemas.report import TradeOffPoint
 from editor.io.progress import checked
 from editor.solver.normal_equations import NormalEquations
 from editor.solver.regression import RegressionRows, RetainedKeys, segment_sum
+from editor.solver.risk_curves import CLIP_CURVES, RiskCurves
 
 POWERS_OF_TWO = range(-2, 11)
 """Exponents of the weights that are tried first. The weight is how much a retain prompt counts relative to an edit prompt."""
@@ -27,18 +28,7 @@ ALL_POWERS_OF_TWO = range(-10, 21)
 """Exponents beyond which the search does not look when the best one so far is at a bound."""
 SEARCH_STEPS = (4, 2, 1)
 """The search narrows: every fourth exponent, then the neighbours of the best one at these distances."""
-RISK_MIDPOINT, RISK_STEEPNESS = 0.5, 11.0
-"""Relative distance of a prompt's outputs at which half of its images do not show what they should, and the slope.
-
-Fitted to 8,148 images of retain prompts and of removed objects of the embedded model, of edits that remove 1 to 50 objects with
-up to ten preservation weights each. One curve fits both groups.
-"""
-TARGET_MIDPOINT, TARGET_STEEPNESS = 0.79, 13.0
-"""Share of the distance to its destination that remains at which half of a removal's images show the concept, and the slope.
-
-Fitted to the 3,820 images of removed objects among them.
-"""
-MAX_TARGET, MIN_DESTINATION, MIN_KEPT = 0.05, 0.85, 0.95
+MAX_TARGET, MIN_DESTINATION, MIN_KEPT = 0.05, 0.85, 0.97
 """Shares of images that the default gates ask for: that show the concept, that show the destination, that are not spoiled."""
 MIN_RESIDUAL = 1e-30
 MAX_REWEIGHT = 8.0
@@ -58,6 +48,8 @@ class HeldOut:
     """(prompts,), norm of each retain prompt's output."""
     destination_norms: Tensor
     """(pairs,), norm of each target pair's output at its destination."""
+    curves: RiskCurves = CLIP_CURVES
+    """What distances say about images."""
 
     @property
     def pair_owners(self) -> Tensor:
@@ -120,7 +112,8 @@ class ReducedHeldOut:
         squares = self.targets.squared_residuals(lambda keys: keys @ solution.T) + self.unreachable
         shares = held_out.sum_by_removal(squares) / self.initial
         distances = held_out.pair_norms(squares)
-        missed, found = risk(distances / held_out.destination_norms), target_risk(distances / self.initial_distances)
+        missed = held_out.curves.missed(distances / held_out.destination_norms)
+        found = held_out.curves.found(distances / self.initial_distances)
         drift = self.retained.prompt_norms(self.retained.keys @ solution.T) / held_out.output_norms
         owners = held_out.pair_owners
         risks = segment_sum(missed, owners, len(shares)) / torch.bincount(owners, minlength=len(shares))
@@ -130,21 +123,11 @@ class ReducedHeldOut:
             least_removed=1 - float(shares.max()),
             destination=1 - float(risks.mean()),
             least_destination=1 - float(risks.max()),
-            kept=1 - float(risk(drift).mean()),
+            kept=1 - float(held_out.curves.spoiled(drift).mean()),
             retained=1 - float(drift.mean()),
             predicted_retain_p95=float(drift.quantile(0.95)),
         )
         return Candidate(point, shares, risks, float(found.mean()))
-
-
-def risk(distance: Tensor) -> Tensor:
-    """Return the probability that an image does not show what it should, from the relative distance of its outputs."""
-    return torch.sigmoid(RISK_STEEPNESS * (distance - RISK_MIDPOINT))
-
-
-def target_risk(remaining: Tensor) -> Tensor:
-    """Return the probability that an image shows the concept, from the share of the way to its destination that remains."""
-    return torch.sigmoid(TARGET_STEEPNESS * (remaining - TARGET_MIDPOINT))
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,7 @@ from editor.prompts.templates import evenly_spaced
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.low_rank_update import low_rank_factors
-from editor.solver.preservation_search import (
-    RISK_MIDPOINT,
-    RISK_STEEPNESS,
-    TARGET_MIDPOINT,
-    TARGET_STEEPNESS,
-    risk,
-    target_risk,
-)
+from editor.solver.risk_curves import CLIP_CURVES
 from research.emoji.erasure_capacity import make_removals
 from research.harness import SAMPLER, EmbeddedModel
 
@@ -140,9 +133,9 @@ def render(rows: list[RiskRow]) -> str:
     """Render the section."""
     spoiled, missed, found = ([point for row in rows for point in getattr(row, name)] for name in GROUPS)
     fits = [fit_logistic(points) for points in (spoiled + missed, found)]
-    used = ((RISK_MIDPOINT, RISK_STEEPNESS), (TARGET_MIDPOINT, TARGET_STEEPNESS))
+    used = (CLIP_CURVES.missed, CLIP_CURVES.found)
     curves = [
-        f"{name} {fit[0]:.2f} and {fit[1]:.1f} (in use: {use[0]:g} and {use[1]:g})"
+        f"{name} {fit[0]:.2f} and {fit[1]:.1f} (in use: {use.midpoint:g} and {use.steepness:g})"
         for name, fit, use in zip(("spoiled or missed", "found"), fits, used, strict=True)
     ]
     text = f"{len(spoiled) + len(missed)} images. Fitted midpoint and steepness: {'; '.join(curves)}."
@@ -155,7 +148,7 @@ def render_bin(number: int, *groups: Sequence[tuple[float, bool]]) -> str:
     low, high = number * BIN_WIDTH, (number + 1) * BIN_WIDTH
     middle = torch.tensor((low + high) / 2)
     cells = [share_within(points, low, high) for points in groups]
-    predicted = f"{float(risk(middle)):.3f}", f"{float(target_risk(middle)):.3f}"
+    predicted = f"{float(CLIP_CURVES.missed(middle)):.3f}", f"{float(CLIP_CURVES.found(middle)):.3f}"
     return f"| {low:.1f} to {high:.1f} | {cells[0]} | {cells[1]} | {predicted[0]} | {cells[2]} | {predicted[1]} |"
 
 

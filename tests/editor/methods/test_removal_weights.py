@@ -39,7 +39,7 @@ def open_trained_edit(removals: tuple[ResolvedRemoval, ...]) -> LayerEdit:
 
 
 def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    style = ResolvedRemoval(Concept("ink", "style"), Destination("noto", "replacement"))
+    style = ResolvedRemoval(Concept("twemoji", "style"), Destination("noto", "replacement"))
     removals = canonical_order([*MANY[:2], style])
     edit = open_trained_edit(removals)
     _, reweighted, weights = search_preservation(edit)
@@ -51,7 +51,9 @@ def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(mo
 
 
 def test_weights_that_would_raise_the_held_out_cost_are_not_used() -> None:
-    edit = open_trained_edit(MANY)
+    mapped = {"fox": "wolf", "pizza": "hot dog", "rocket": "guitar"}
+    removals = [ResolvedRemoval(Concept(name), Destination(to, "replacement")) for name, to in mapped.items()]
+    edit = open_trained_edit(canonical_order(removals))
     plain = search_weight(build_normal_equations(edit, {}), edit.held_out)
     weights = upweight_underfit(edit.sampled_removals, plain.best.remaining_shares)
     reweighted = search_weight(build_normal_equations(edit, weights), edit.held_out)

@@ -13,13 +13,9 @@ from editor.solver.preservation_search import (
     MIN_DESTINATION,
     MIN_KEPT,
     POWERS_OF_TWO,
-    RISK_MIDPOINT,
-    TARGET_MIDPOINT,
     Candidate,
     HeldOut,
-    risk,
     search_weight,
-    target_risk,
 )
 
 
@@ -69,14 +65,3 @@ def test_a_share_at_its_gate_costs_one() -> None:
     assert Candidate(at_gates, torch.zeros(1), torch.zeros(1), MAX_TARGET).cost == pytest.approx(3)
     ideal = at_gates.model_copy(update={"destination": 1.0, "kept": 1.0})
     assert Candidate(ideal, torch.zeros(1), torch.zeros(1), 0.0).cost == 0
-
-
-def test_an_edit_that_changes_nothing_leaves_the_concept() -> None:
-    assert float(target_risk(torch.tensor(1.0))) > 0.9
-    assert float(target_risk(torch.tensor(TARGET_MIDPOINT))) == pytest.approx(0.5)
-    assert float(target_risk(torch.tensor(0.4))) < 0.01
-
-
-def test_risk_rises_with_distance() -> None:
-    assert float(risk(torch.tensor(RISK_MIDPOINT))) == pytest.approx(0.5)
-    assert float(risk(torch.tensor(0.1))) < 0.05 < 0.9 < float(risk(torch.tensor(1.0)))
