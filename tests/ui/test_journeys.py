@@ -26,7 +26,7 @@ def test_sign_in_and_out(new_page: NewPage, stack: Stack) -> None:
 
 
 def test_running_job_is_followed_to_its_end(new_page: NewPage, stack: Stack) -> None:
-    job = stack.submit(slow="0.8")
+    job = stack.submit(slow="2")
     page = new_page().page
     page.goto(f"/jobs/{job.id}")
     spoken = page.get_by_role("status")
