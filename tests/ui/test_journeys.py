@@ -30,7 +30,7 @@ def test_running_job_is_followed_to_its_end(new_page: NewPage, stack: Stack) -> 
     page = new_page().page
     page.goto(f"/jobs/{job.id}")
     spoken = page.get_by_role("status")
-    page.locator(".rail .current", has_text="Solve the edit").wait_for()
+    page.locator(".rail .current", has_text="Solve the edit").wait_for(timeout=60_000)  # the worker may still start
     assert page.locator(".badge.running").count() == 1
     assert 0 < float(page.get_by_role("progressbar").get_attribute("value") or 0) < 1
     assert "Solve the edit" in (spoken.text_content() or "")
@@ -46,7 +46,7 @@ def test_images_are_shown_while_they_are_generated(new_page: NewPage, stack: Sta
     page, plain = new_page().page, new_page(java_script_enabled=False, viewport=PHONE, color_scheme="dark").page
     page.goto(f"/jobs/{job.id}")
     images = page.get_by_label("Newest images").get_by_role("img")
-    images.first.wait_for()
+    images.first.wait_for(timeout=60_000)
     first = images.first.get_attribute("src")
     assert images.first.get_attribute("alt") == "Before the edit, seed 0: a photo of fox"
     page.wait_for_function("first => document.querySelector('#samples img').getAttribute('src') !== first", arg=first)
