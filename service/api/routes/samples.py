@@ -12,6 +12,8 @@ from service.api.dependencies import AppStateDep
 from service.api.file_response import CONTENT_SECURITY_POLICY
 from service.api.routes.edits import EditId, job_or_404
 from service.core import serializers
+from service.core.app_state import AppState
+from service.core.caller import Caller
 from service.errors import NotFound
 from service.store import jobs, samples
 from service.store.orm import MAX_INTEGER, Sample
@@ -47,13 +49,18 @@ def list_samples(edit_id: EditId, app_state: AppStateDep, caller: ReadsEdits) ->
 )
 def read_image(edit_id: EditId, number: Number, side: Side, app_state: AppStateDep, caller: ReadsArtifacts) -> Response:
     """Return a WebP image."""
-    with app_state.database.read() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-        row = session.get(Sample, (edit_id, number))
-        content = None if row is None else row.before if side == "before" else row.after
+    content = load_image(edit_id, number, side, app_state, caller)
     if content is None:
         raise NotFound(
             f'Edit "{edit_id}" has no such image.',
             remedy=f"GET /v1/edits/{edit_id}/samples lists the newest images while the edit is validated.",
         )
     return Response(content, headers=IMAGE_HEADERS, media_type="image/webp")
+
+
+def load_image(edit_id: str, number: int, side: PreviewSide, app_state: AppState, caller: Caller) -> bytes | None:
+    """Return a WebP image; None if there is none, or none any more. Raises NotFound: the caller has no such edit."""
+    with app_state.database.read() as session:
+        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+        row = session.get(Sample, (edit_id, number))
+        return None if row is None else row.before if side == "before" else row.after

@@ -1,6 +1,7 @@
 """The list of jobs, whose URL is the filter, and the page of a job with its live progress."""
 
 import json
+from http import HTTPStatus
 from typing import Annotated, get_args
 from urllib.parse import urlencode
 
@@ -124,8 +125,11 @@ async def follow_job(
 def read_sample(
     edit_id: EditId, number: samples.Number, side: samples.Side, app_state: AppStateDep, caller: ReadsArtifacts
 ) -> Response:
-    """Return an image of a running validation."""
-    return samples.read_image(edit_id, number, side, app_state, caller)
+    """Return an image of a running validation; nothing if the job has ended since the page was rendered."""
+    content = samples.load_image(edit_id, number, side, app_state, caller)
+    if content is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return Response(content, headers=samples.IMAGE_HEADERS, media_type="image/webp")
 
 
 @router.post("/{edit_id}/cancel")
