@@ -179,9 +179,9 @@ def test_second_job_reuses_the_images_of_the_base_model(
     drawn: list[ImageSpec] = []
     real = generate_images
 
-    def counting(pipeline: Any, sampler: Sampler, shots: list[ImageSpec], tick: Any) -> Any:
-        drawn.extend(shots)
-        return real(pipeline, sampler, shots, tick)
+    def counting(pipeline: Any, sampler: Sampler, specs: list[ImageSpec], *callbacks: Any) -> Any:
+        drawn.extend(specs)
+        return real(pipeline, sampler, specs, *callbacks)
 
     monkeypatch.setattr("editor.generation.sampling.generate_images", counting)
     context = make()
