@@ -16,9 +16,10 @@ from api_schemas.client import Client
 from api_schemas.events import Event
 
 FOLDER = Path(__file__).resolve().parents[1] / ".demo"
-REMOVALS = {"object": "fox=dog face", "style": "style:ink"}
+REMOVALS = {"object": ("emoji", "fox=dog face"), "style": ("emoji-dit", "style:ink")}
+"""Folder -> model and removal: an object from a UNet that reads CLIP alone, a style from a transformer that reads T5 too."""
 VALIDATION = {"steps": 10, "prompts": 96, "retain_prompts": 192, "budget": {"rounds": 0}}
-"""Half of the default steps and prompts, and no rounds of the closed loop, so that the demo finishes within minutes."""
+"""At most half of the default prompts, and no rounds of the closed loop, so that the demo finishes within minutes."""
 STOP_SECONDS = 30.0
 
 
@@ -27,8 +28,8 @@ def main() -> None:
     started = time.monotonic()
     with run_service(FOLDER / "data") as (client, announcement):
         print_address(announcement)
-        for name, removal in REMOVALS.items():
-            remove(client, removal, FOLDER / name, started)
+        for name, (model, removal) in REMOVALS.items():
+            remove(client, model, removal, FOLDER / name, started)
     log(started, "The service is stopped.")
     print(f"\nSee the jobs in a browser: {Path(sys.executable).with_name('expunge')} up --data-dir {FOLDER / 'data'}")
 
@@ -39,10 +40,10 @@ def print_address(announcement: dict[str, str]) -> None:
     print(f"  Open {url} in a browser, and sign in with the API key in {key_file}\n", flush=True)
 
 
-def remove(client: Client, removal: str, out: Path, started: float) -> None:
+def remove(client: Client, model: str, removal: str, out: Path, started: float) -> None:
     """Request a removal, wait for it and download its files."""
-    edit = client.edits.create(build_request([removal], validation=VALIDATION))
-    log(started, f"Remove {removal}: POST /v1/edits -> {edit.id}")
+    edit = client.edits.create(build_request([removal], model=model, validation=VALIDATION))
+    log(started, f"Remove {removal} from {model}: POST /v1/edits -> {edit.id}")
     finished = edit.wait(phase_logger(started))
     paths = finished.download(out)
     print(f"\n  verdict  {finished.verdict}")
