@@ -37,7 +37,7 @@ DIFF_QUICKFIX_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
 RECOMBINED_SHARE = 0.6
-"""Share of the retain prompts of an edit that are recombined."""
+"""Share of the retain prompts of an edit that are recombined, at most one for each phrase."""
 RETAINED_KINDS: tuple[ConceptKind, ...] = ("object", "style", "person", "character", "brand")
 """Kinds of which other concepts are preserved. Other unsafe content is not."""
 
@@ -281,7 +281,7 @@ class PromptBuilder:
         """
         negative = [phrase for phrase in phrases if not phrase.object]
         named = [phrase for phrase in phrases if phrase.object]
-        recombined = recombined_texts(named, round(RECOMBINED_SHARE * limit))
+        recombined = recombined_texts(named, min(round(RECOMBINED_SHARE * limit), len(named)))
         sampled = evenly_spaced(named, max(limit - len(negative) - len(recombined), 0)) + negative
         return self.select_fitting([*(phrase.text() for phrase in sampled), *recombined])
 

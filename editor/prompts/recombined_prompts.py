@@ -12,25 +12,19 @@ from editor.prompts.templates import evenly_spaced
 
 MAX_FURTHER_WORDS = 5
 """Words of the wordings in a recombined prompt, besides its names."""
-MAX_RECOMBINATIONS = 8
-"""Prompts that are made of one phrase."""
 SEED = 0
 
 
 def recombined_texts(phrases: Sequence[Phrase], limit: int) -> list[str]:
-    """Return at most ``limit`` different prompts with the names of phrases among words of their surroundings. Deterministic.
+    """Return at most ``limit`` prompts with the names of phrases among words of their surroundings. Deterministic.
 
     Args:
-        phrases: phrases that name something, whose surroundings name nothing else. Each is used about equally often.
-        limit: maximum number of prompts; at most ``MAX_RECOMBINATIONS`` for each phrase.
+        phrases: phrases that name something, whose surroundings name nothing else.
+        limit: maximum number of prompts.
     """
     words = sorted({word for phrase in phrases for word in phrase.surroundings.split()})
-    generator, texts = random.Random(SEED), dict[str, None]()
-    for phrase in evenly_spaced(phrases, limit) * MAX_RECOMBINATIONS:
-        texts[recombine(phrase, words, generator)] = None
-        if len(texts) == limit:
-            break
-    return list(texts)
+    generator = random.Random(SEED)
+    return [recombine(phrase, words, generator) for phrase in evenly_spaced(phrases, limit)]
 
 
 def recombine(phrase: Phrase, words: Sequence[str], generator: random.Random) -> str:
