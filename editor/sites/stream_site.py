@@ -14,7 +14,7 @@ from editor.sites.key_value_pairs import Aim
 from editor.sites.shared_weights import SharedWeights
 from editor.sites.streams import Stream
 from editor.solver.regression import RegressionRows, RetainedKeys
-from editor.solver.risk_curves import CLIP_CURVES, TEXT_GATE_CURVES, RiskCurves
+from editor.solver.risk_curves import CLIP_CURVES, RiskCurves
 
 STREAM_RIDGE = 1e-3
 """Lambda relative to the mean eigenvalue of the keys' second moment. Final states are nearly equal along most directions: with
@@ -35,6 +35,8 @@ class StreamSite:
     name: SiteName
     stream: Stream
     weights: SharedWeights
+    risk_curves: RiskCurves = CLIP_CURVES
+    """See `EditSite`."""
 
     def __str__(self) -> str:
         """Return a name for files."""
@@ -69,11 +71,6 @@ class StreamSite:
     def max_retain_prompts(self) -> int:
         """See `EditSite`."""
         return RETAIN_PROMPTS
-
-    @property
-    def risk_curves(self) -> RiskCurves:
-        """See `EditSite`."""
-        return TEXT_GATE_CURVES if self.name == "text_gate" else CLIP_CURVES
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`."""

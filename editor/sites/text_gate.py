@@ -24,6 +24,7 @@ from editor.sites.shared_weights import SharedWeights
 from editor.sites.stream_site import StreamSite
 from editor.sites.streams import Stream
 from editor.sites.t5_states import T5States
+from editor.solver.risk_curves import TEXT_GATE_CURVES
 
 GATE = "context_embedder.weight"
 LENGTHS = {"flux": 512, "sd3": 256}
@@ -105,7 +106,7 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
     if checkpoint.family == "sd3":
         assert isinstance(stream, T5States)
         stream = Stacked(states_stream(checkpoint, builders), stream, builders[0].context_length)
-    return StreamSite("text_gate", stream, SharedWeights(denoiser, (GATE,), width))
+    return StreamSite("text_gate", stream, SharedWeights(denoiser, (GATE,), width), TEXT_GATE_CURVES)
 
 
 def find_t5(checkpoint: Checkpoint) -> str | None:

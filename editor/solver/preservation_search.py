@@ -20,7 +20,7 @@ from api_schemas.report import TradeOffPoint
 from editor.io.progress import checked
 from editor.solver.normal_equations import NormalEquations
 from editor.solver.regression import RegressionRows, RetainedKeys, segment_sum
-from editor.solver.risk_curves import CLIP_CURVES, RiskCurves
+from editor.solver.risk_curves import RiskCurves
 
 POWERS_OF_TWO = range(-2, 11)
 """Exponents of the weights that are tried first. The weight is how much a retain prompt counts relative to an edit prompt."""
@@ -48,7 +48,7 @@ class HeldOut:
     """(prompts,), norm of each retain prompt's output."""
     destination_norms: Tensor
     """(pairs,), norm of each target pair's output at its destination."""
-    curves: RiskCurves = CLIP_CURVES
+    curves: RiskCurves
     """What distances say about images."""
 
     @property
