@@ -131,9 +131,7 @@ def final_states_before_and_after(
         if layer == min(updates):  # from here on the second half of the rows is that of the edited encoder
             states, index, bias = torch.cat([states] * 2), torch.cat([index, index + rows]), torch.cat([bias] * 2)
             first = torch.cat([first, first + slots])
-        block = reader.read(layer)
-        stream = residual_stream(block, states, index, first, bias, updates.get(layer), rows)
-        states = stream + block.mlp(stream)
+        states = layer_output(reader.read(layer), states, index, first, bias, updates.get(layer), rows)
     before, after = final_norm(source, states)[index].chunk(2)
     return before, after
 
@@ -149,9 +147,7 @@ def states_after(source: TextEncoder, prompts: SampledPrompts, layers: int) -> t
     states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, torch.float32)
     for layer in range(layers):
         check_canceled()
-        block = reader.read(layer)
-        stream = residual_stream(block, states, index, first, bias)
-        states = stream + block.mlp(stream)
+        states = layer_output(reader.read(layer), states, index, first, bias)
     return states, index
 
 
@@ -168,7 +164,7 @@ def embed(source: TextEncoder, prompts: SampledPrompts, first: Tensor) -> Tensor
     return source.read_rows(TOKEN_EMBEDDING, tokens).float() + source.tensor(POSITION_EMBEDDING).float()[positions]
 
 
-def residual_stream(
+def layer_output(
     block: CLIPLayer,
     states: Tensor,
     index: Tensor,
@@ -177,12 +173,12 @@ def residual_stream(
     update: Tensor | None = None,
     rows: int = 0,
 ) -> Tensor:
-    """Return the residual stream after a layer's attention, (distinct, d); rows from ``rows`` on get the update."""
+    """Return a layer's output, (distinct, d); the attention of rows from ``rows`` on gets the update."""
     keys = distinct_keys(block.attention, HiddenStates(states, index), first, bias)
     stream = states + apply_linear(keys, *block.out_proj)
     if update is not None:
         stream[rows:] += keys[rows:] @ update.float().T
-    return stream
+    return stream + block.mlp(stream)
 
 
 def distinct_keys(attention: CLIPAttention, states: HiddenStates, first: Tensor, bias: Tensor) -> Tensor:
