@@ -56,7 +56,12 @@ def create(
     scope = idempotency_scope(app_state, caller, f"POST /v1/edits/{edit_id}/previews", idempotency_key)
     with app_state.database.read() as session:
         edit = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
-    submission = edits.submit(app_state, PendingPreview(caller, scope, preview_task(edit, body)))
+    return submit_preview(app_state, PendingPreview(caller, scope, preview_task(edit, body)))
+
+
+def submit_preview(app_state: AppState, pending: PendingPreview) -> Response:
+    """Queue a preview, and return the response to its request."""
+    submission = edits.submit(app_state, pending)
     preview = Preview.model_validate_json(submission.reply.body)
     return accepted_response(submission, preview.urls.self)
 

@@ -9,7 +9,7 @@ from api_schemas.previews import Preview, SteeringRequest
 from service.api.auth import ReadsArtifacts, ReadsEdits, WritesEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
-from service.api.job_replies import IdempotencyKey, accepted_response, idempotency_scope
+from service.api.job_replies import IdempotencyKey, idempotency_scope
 from service.api.paging import PageLimit
 from service.api.routes import previews
 from service.api.routes.artifacts import artifact_response
@@ -21,6 +21,7 @@ from service.api.routes.previews import (
     PreviewCursor,
     preview_page,
     preview_response,
+    submit_preview,
 )
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits
@@ -53,9 +54,7 @@ def create_preview(
     path = f"POST /v1/models/{model_id}/autoencoders/{kind}/previews"
     scope = idempotency_scope(app_state, caller, path, idempotency_key)
     browser = open_features(app_state, model_id, kind)
-    submission = edits.submit(app_state, PendingPreview(caller, scope, steering_task(browser, body)))
-    preview = Preview.model_validate_json(submission.reply.body)
-    return accepted_response(submission, preview.urls.self)
+    return submit_preview(app_state, PendingPreview(caller, scope, steering_task(browser, body)))
 
 
 @router.get("", summary="List the previews of steered features, newest first")
