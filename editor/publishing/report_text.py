@@ -10,6 +10,7 @@ from api_schemas.report import (
     ImagePreprocessing,
     LedgerRecord,
     RemovalRecord,
+    SiteKind,
     Validation,
     Verdict,
 )
@@ -54,6 +55,7 @@ QUESTION_LABELS = {
     "brand": "the brand",
     "unsafe": "unsafe content",
 }
+SITE_LABELS: dict[SiteKind, str] = {"self_attention": "self-attention", "mlp": "MLP"}
 CHOICE_LABELS: dict[ChoiceRule, str] = {
     "all": "all {count} names of its kind that the profile lists",
     "neighbours": "the concept, its neighbours, its replacement and names of other groups: {names}",

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from api_schemas.report import AuditReport, CollateralRecord, SolveRecord, TraceRecord, WordTrace
 from editor.publishing import report_text
-from editor.publishing.charts import SITE_LABELS, trace_figure_name
 from editor.publishing.document.blocks import Block, Code, Details, FigureIndex, Heading, Section, Table, paragraph
+from editor.publishing.figure_names import trace_figure_name, trade_off_figure_name
 
 
 def edit_sections(report: AuditReport, figures: FigureIndex) -> Iterator[Section]:
@@ -87,7 +87,7 @@ def trade_off_blocks(solve: SolveRecord, index: int, figures: FigureIndex) -> It
     if not solve.trade_off:
         return
     yield Heading("Trade-off between removal and preservation")
-    yield from figures.chart(f"trade-off-{index}")
+    yield from figures.chart(trade_off_figure_name(index))
     table = Table(
         "Values of the trade-off curve",
         ("Preservation weight", "Removed", "Retained", "Drift, 95th percentile"),
@@ -183,7 +183,10 @@ def trace_blocks(report: AuditReport, trace: TraceRecord, figures: FigureIndex) 
         f"{trace.choice}"
     )
     yield from figures.chart(trace_figure_name(trace))
-    rows = [(str(site.layer), SITE_LABELS[site.kind], report_text.format_estimate(site.effect)) for site in trace.sites]
+    rows = [
+        (str(site.layer), report_text.SITE_LABELS[site.kind], report_text.format_estimate(site.effect))
+        for site in trace.sites
+    ]
     table = Table("Restored share of the score at each site", ("Layer", "Site", "Restored share"), rows)
     yield Details("Values for all sites", [table])
     if trace.by_word:
