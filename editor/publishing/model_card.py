@@ -1,22 +1,15 @@
 """Render the model card of the edited model: Markdown with the front matter that model hubs read."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from api_schemas.report import AuditReport
 from editor.io.figures import Figure
 from editor.publishing import report_text
-from editor.publishing.html import make_environment
+from editor.publishing.template_environment import template_environment
 
 PROJECTION_ENCODERS = {("sdxl", "text_encoder_2"), ("sd3", "text_encoder"), ("sd3", "text_encoder_2")}
 """Families and components whose text encoder is a ``CLIPTextModelWithProjection``."""
-MARKDOWN_PUNCTUATION = re.compile(r"([\\`*_\[\]#+\-!|~$])")
-
-
-def escape_markdown(text: str) -> str:
-    """Escape text so that Markdown renders it literally, on one line. The template escapes HTML."""
-    return MARKDOWN_PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
 @dataclass(frozen=True)
@@ -39,8 +32,5 @@ def published_encoders(report: AuditReport) -> list[PublishedEncoder]:
 
 def render_model_card(report: AuditReport, pictures: Sequence[Figure]) -> str:
     """Return the model card. Figures are linked as ``figures/<name>.png``."""
-    jinja = make_environment()
-    jinja.filters["markdown"] = escape_markdown
-    return jinja.get_template("card.md.j2").render(
-        report=report, words=report_text, pictures=pictures, parts=published_encoders(report)
-    )
+    template = template_environment().get_template("card.md.j2")
+    return template.render(report=report, words=report_text, pictures=pictures, parts=published_encoders(report))

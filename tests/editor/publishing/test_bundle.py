@@ -18,7 +18,8 @@ from editor.io.digests import file_digest
 from editor.io.figures import Picture
 from editor.publishing.apply import apply_delta
 from editor.publishing.bundle import edit_digest, publish
-from editor.publishing.model_card import escape_markdown, render_model_card
+from editor.publishing.model_card import render_model_card
+from editor.publishing.template_environment import escape_markdown
 
 WEIGHTS = "text_encoder/model.safetensors"
 
