@@ -52,9 +52,11 @@ def unique_prefixes(ids: Tensor, at: TokenPositions) -> tuple[Tensor, Tensor]:
     texts, size = [row.tobytes() for row in ids.numpy()], ids.element_size()
     ends = zip(at.prompt_index.tolist(), at.positions.tolist(), strict=True)
     prefixes = [texts[prompt][: (end + 1) * size] for prompt, end in ends]
-    first = {prefix: index for index, prefix in reversed(list(enumerate(prefixes)))}
-    order = {prefix: number for number, prefix in enumerate(sorted(first, key=first.__getitem__))}
-    return torch.tensor(sorted(first.values())), torch.tensor([order[prefix] for prefix in prefixes])
+    first: dict[bytes, int] = {}
+    for index, prefix in enumerate(prefixes):
+        first.setdefault(prefix, index)
+    number_of = {prefix: number for number, prefix in enumerate(first)}
+    return torch.tensor(list(first.values())), torch.tensor([number_of[prefix] for prefix in prefixes])
 
 
 @dataclass(frozen=True)
