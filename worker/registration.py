@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from api_schemas.registrations import HubSource, ModelDescription
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store.base_model_registration import COMPONENTS, MODEL, checked_files, model_files
 from service.store.base_models import RegisteredModel
 from service.store.database import Database
 from service.store.errors import UnknownModel
 from service.store.model_paths import resolve_model_path
 from service.store.model_registrations import FileDigest, NewDescription
 from service.store.orm import ModelRegistration
+from service.store.registered_files import COMPONENTS, MODEL, checked_files, model_files
 from worker import hub_download
 from worker.progress import ProgressReporter
 from worker.settings import WorkerSettings

@@ -23,7 +23,7 @@ from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store import base_model_registration, calibrations, claims, fair_queue, ledgers, logs, model_registrations
+from service.store import calibrations, claims, fair_queue, ledgers, logs, model_registrations, registered_files
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
 from service.store.calibrations import NewCalibration
@@ -179,7 +179,7 @@ class Runner:
         model = self.registry.get(claim.request.model)
         if isinstance(claim.request, RegistrationTask):
             return self._run_registration(model, progress)
-        base_model_registration.check_unchanged(self.database, model, self._digest_function(claim))
+        registered_files.check_unchanged(self.database, model, self._digest_function(claim))
         if isinstance(claim.request, CalibrationTask):
             return self._run_calibration(claim, claim.request, model, progress)
         if isinstance(claim.request, PreviewTask):
@@ -199,7 +199,7 @@ class Runner:
     def _run_registration(self, model: RegisteredModel, progress: ProgressReporter) -> RunResult:
         """Read a base model, whatever its status is. The digests that the operator has registered must be valid."""
         if model.source == "operator":
-            base_model_registration.check_unchanged(self.database, model)
+            registered_files.check_unchanged(self.database, model)
         self.settings.cache_dir.mkdir(parents=True, exist_ok=True)
         hub = registration.find(self.database, model)
         return RunResult([], description=Registration(self.settings, model, hub, progress).run())

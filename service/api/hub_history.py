@@ -22,7 +22,7 @@ from service.api.hub_repository import (
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.cases.withholding import check_not_withheld
-from service.store import admission, base_model_registration, jobs, ledgers, orm
+from service.store import admission, jobs, ledgers, orm, registered_files
 from service.store.errors import ModelNotAdmitted, UnknownModel
 from service.store.ids import EDIT_ID
 
@@ -124,7 +124,7 @@ def _base_model_files(app_state: AppState, caller: Caller, name: str, model_id: 
     with app_state.database.read() as session:
         if admission.exclusions(session, caller.tenant, [model_id]):
             raise repository_not_found(name)
-        known = base_model_registration.registered_files(session, model_id)
+        known = registered_files.load_files(session, model_id)
     return {file.name: file for file in list_base_files(paths, app_state.digests, known)}
 
 

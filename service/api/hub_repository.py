@@ -15,9 +15,9 @@ from api_schemas.model_files import is_model_file
 from service.api.file_response import RangeReader
 from service.core.digest_cache import DigestCache, file_state
 from service.errors import BaseModelChanged, NotFound
-from service.store.base_model_registration import commit_hash
 from service.store.blobs import CHUNK_BYTES
 from service.store.orm import RegisteredFile
+from service.store.registered_files import commit_hash
 
 NAMESPACE = "expunge"
 MAIN = "main"

@@ -6,7 +6,7 @@ from typing import Any
 from service.api.hub_history import Commit
 from service.api.hub_repository import MAIN, NAMESPACE, HubFile
 from service.core.caller import Caller
-from service.store.base_model_registration import commit_hash
+from service.store.registered_files import commit_hash
 
 POINTER_BYTES = 130
 """Size of a Git LFS pointer; the Hub states it for each file."""

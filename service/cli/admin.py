@@ -122,16 +122,16 @@ def add_model(
 ) -> None:
     """Register a base model. Its files are hashed, and on later runs only those that have changed."""
     from service.store import audit as audit_log
-    from service.store import base_model_registration
+    from service.store import registered_files
     from service.store.clock import utc_now
 
     model = path.expanduser().absolute()
     database = _database(data_dir)
-    total = sum(file.stat().st_size for file in base_model_registration.model_files(model).values())
+    total = sum(file.stat().st_size for file in registered_files.model_files(model).values())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), disable=json_output, transient=True) as bar:
         task = bar.add_task("Hashing", total=total)
-        result = base_model_registration.register(
+        result = registered_files.register_model(
             database, name or _default_id(model), model, utc_now(), lambda size: bar.advance(task, size)
         )
     with database.write() as session:
@@ -167,11 +167,11 @@ def remove_model(
 ) -> None:
     """Remove a base model from the registry. Its files stay, and so do its published edits, except full weights."""
     from service.store import audit as audit_log
-    from service.store import base_model_registration
+    from service.store import registered_files
     from service.store.clock import utc_now
 
     with _database(data_dir).write() as session:
-        if not base_model_registration.unregister(session, model_id):
+        if not registered_files.unregister_model(session, model_id):
             raise UsageError(
                 f"The model {model_id} is not registered.", field="model_id", remedy="See `expunge models list`."
             )

@@ -11,9 +11,9 @@ from service.core import serializers
 from service.core.app_state import AppState
 from service.store import admission, calibrations, fleet_groups, orm
 from service.store.admission import Exclusion
-from service.store.base_model_registration import COMPONENTS, MODEL, commit_of, digests_of
 from service.store.base_models import RegisteredModel
 from service.store.model_registrations import states
+from service.store.registered_files import COMPONENTS, MODEL, commit_of, digests_of
 
 
 @dataclass(frozen=True)

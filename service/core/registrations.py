@@ -17,7 +17,7 @@ from service.core.edits import Acceptance, PendingJob
 from service.core.quotas import JobQuota
 from service.errors import InvalidRequest, ModelConflict, ModelInUse, NotFound
 from service.settings import ServiceSettings
-from service.store import admission, audit, base_model_registration, jobs, model_registrations, orm
+from service.store import admission, audit, jobs, model_registrations, orm, registered_files
 from service.store.audit import AuditEntry
 from service.store.base_models import RegisteredModel
 from service.store.errors import PathNotAllowed, RefusedModel
@@ -114,7 +114,7 @@ def delete(app_state: AppState, caller: Caller, model: RegisteredModel, *, force
             raise NotFound(f'No model "{model.id}" is registered.', remedy="GET /v1/models lists the models.")
         if row.job_id:
             jobs.cancel(session, row.job_id, now=now)
-        base_model_registration.unregister(session, model.id)
+        registered_files.unregister_model(session, model.id)
         audit.record(session, caller.tenant, caller.key_id, "model.delete", model.id, now=now, forced=force)
     app_state.registry.forget(model.id)
 

@@ -22,7 +22,7 @@ from service.launcher.errors import LaunchError
 from service.launcher.settings import LauncherSettings
 from service.launcher.supervisor import POLL_SECONDS, Program, Supervisor
 from service.launcher.tls import ListenPolicy
-from service.store import base_model_registration, encryption, lease_reaper
+from service.store import encryption, lease_reaper, registered_files
 from service.store.celery_config import EDIT_QUEUE, PLAN_QUEUE
 from service.store.clock import utc_now
 from service.store.database import Database
@@ -150,7 +150,7 @@ def _register_embedded_models(settings: StoreSettings, database: Database) -> No
     """Register the embedded models, unless the settings give the name to another model."""
     for name, path in _find_embedded_models().items():
         if name not in settings.models:
-            base_model_registration.register(database, name, Path(path), utc_now())
+            registered_files.register_model(database, name, Path(path), utc_now())
 
 
 def _make_signing_key(settings: StoreSettings, folder: DataFolder) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from api_schemas.jobs import InstrumentFigures
-from service.store import base_model_registration
+from service.store import registered_files
 from service.store.base_models import RegisteredModel
 from service.store.failpoints import failpoint
 from service.store.orm import Artifact, Job, ModelCalibration
@@ -60,5 +60,5 @@ def files(session: Session, digest: str) -> Sequence[Artifact]:
 
 def current_revision(session: Session, model: RegisteredModel) -> str | None:
     """Return the commit id of a model's files, or None if they have no digests."""
-    known = base_model_registration.registered_files(session, model.id)
-    return base_model_registration.commit_of(base_model_registration.current_digests(model, known))
+    known = registered_files.load_files(session, model.id)
+    return registered_files.commit_of(registered_files.current_digests(model, known))

@@ -6,9 +6,9 @@ from sqlalchemy.orm import Session
 
 from api_schemas.access import DEFAULT_TENANT
 from service.store import model_registrations
-from service.store.base_model_registration import MODEL, current_digests, registered_files
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.orm import ModelRegistration
+from service.store.registered_files import MODEL, current_digests, load_files
 
 ACTOR = "service"
 
@@ -37,6 +37,6 @@ def _is_unread(session: Session, model: RegisteredModel) -> bool:
 
 
 def _has_changed(session: Session, model: RegisteredModel) -> bool:
-    known = registered_files(session, model.id, MODEL)
+    known = load_files(session, model.id, MODEL)
     digests = current_digests(model, known)
     return None in digests.values() or len(digests) != len(known)

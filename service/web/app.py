@@ -10,7 +10,10 @@ from service.core.app_state import AppState
 from service.web.errors import error_page
 from service.web.routes import (
     admin,
-    admin_service,
+    admin_keys,
+    admin_models,
+    admin_operations,
+    admin_webhooks,
     case,
     cases,
     compare,
@@ -30,7 +33,10 @@ from service.web.sessions import SessionMiddleware
 
 PAGES = (
     admin,
-    admin_service,
+    admin_keys,
+    admin_models,
+    admin_operations,
+    admin_webhooks,
     cases,  # before case: `/cases/new` is not an id
     case,
     jobs,

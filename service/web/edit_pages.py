@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fastapi import Request, Response
 
 from service.api.routes.artifacts import direct_response
-from service.api.routes.edits import job_or_404
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
@@ -15,12 +14,6 @@ from service.web.rendering import render
 
 LISTED_EDITS = 50
 REPORT_FILE = "report.json"
-
-
-def load_edit(app_state: AppState, caller: Caller, edit_id: str) -> Job:
-    """Return the caller's edit with its files. Raises `NotFound`."""
-    with app_state.database.read() as session:
-        return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
 
 
 def find_file(job: Job, name: str) -> Artifact | None:

@@ -21,6 +21,17 @@ AUTOMATIC, NAMED, NOTHING = "automatic", "named", "nothing"
 """What prompts for the concept map to: a replacement that is chosen, the one that is named, or nothing."""
 AUTO = "auto"
 """The replacement of a request that is chosen automatically."""
+POLICIES = {"": "Default thresholds", "by-kind": "By kind of concept", "strict": "Strict, for takedowns"}
+"""Policies by name; the first one is that of the service."""
+KIND_LABELS = {
+    "object": "Object or animal",
+    "style": "Style or artist",
+    "person": "Real person",
+    "character": "Fictional character",
+    "brand": "Brand or logo",
+    "unsafe": "Unsafe content",
+}
+"""What people call the kinds of concepts."""
 _SEPARATORS = re.compile(r"[\n,;]")
 _FIELD_OF_REMOVAL = re.compile(r"removals\[\d+\]\.(\w+)")
 

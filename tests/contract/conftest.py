@@ -27,13 +27,13 @@ from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.settings import ServiceSettings
 from service.store import api_keys, batches, claims, fleets, jobs, ledgers, webhooks
-from service.store.base_model_registration import register
 from service.store.claims import StoredArtifact
 from service.store.database import Database
 from service.store.fleets import NewTarget
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.store.orm import Fleet, Job, ModelRegistration
+from service.store.registered_files import register_model
 from service.store.samples import NewSample
 from service.webhooks.signing import WebhookSigner
 from tests.fakes.clock import FakeClock
@@ -87,7 +87,7 @@ def make_sample(data_dir: Path, clock: FakeClock) -> SampleService:
     )
     app_state = AppState.from_settings(settings, clock=clock)
     for name in ("tiny", "twin"):
-        register(app_state.database, name, data_dir / "models" / name, clock())
+        register_model(app_state.database, name, data_dir / "models" / name, clock())
     found = SampleService(app_state, create_app(app_state))
     _create_sample_data(found)
     return found

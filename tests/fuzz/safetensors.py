@@ -22,8 +22,8 @@ from safetensors import SafetensorError, safe_open
 
 from api_schemas.errors import ExpungeError
 from editor.checkpoints.safetensors_header import read_layout
-from service.store.base_model_registration import register
 from service.store.database import Database, sqlite_url
+from service.store.registered_files import register_model
 from tests.fuzz.mutations import mutated_file
 
 TIMEOUT_SECONDS = 5
@@ -53,7 +53,7 @@ def run(folder: Path, seeds: range) -> tuple[dict[str, int], list[str]]:
         path.write_bytes(mutated_file(seed))
         signal.alarm(TIMEOUT_SECONDS)
         try:
-            register(database, "fuzzed", model, NOW)
+            register_model(database, "fuzzed", model, NOW)
             layout = read_layout(path)
             outcomes["accepted"] += 1
             violations += [f"seed {seed}: {what}" for what in find_violations(path, layout.spans)]

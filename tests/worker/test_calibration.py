@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.calibrations import CalibrationTask
-from service.store import base_model_registration, calibrations, claims, events, gc, jobs, retention
+from service.store import calibrations, claims, events, gc, jobs, registered_files, retention
 from service.store.database import Database
 from service.store.jobs import NewJob
 from service.store.orm import Job
@@ -142,7 +142,7 @@ def test_calibration_belongs_to_the_content_of_the_model(
     runner: Runner, calibrate: Calibrate, database: Database, clock: FakeClock
 ) -> None:
     model = runner.registry.get("tiny")
-    base_model_registration.register(database, "tiny", model.path, clock())
+    registered_files.register_model(database, "tiny", model.path, clock())
     runner.run(calibrate())
     with database.read() as session:
         revision = calibrations.current_revision(session, model)
@@ -168,6 +168,6 @@ def test_retention_keeps_the_current_calibration(
         assert gc.referenced_digests(session) == files
     assert read(current).artifacts
     with database.write() as session:
-        base_model_registration.unregister(session, "tiny")
+        registered_files.unregister_model(session, "tiny")
         assert retention.delete_old_jobs(session, before=clock()) == 1
         assert gc.referenced_digests(session) == set()

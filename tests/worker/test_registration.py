@@ -16,10 +16,10 @@ from service.api.app import create_app
 from service.core.app_state import AppState
 from service.settings import ServiceSettings
 from service.store import api_keys, model_registrations
-from service.store.base_model_registration import registered_files
 from service.store.clock import utc_now
 from service.store.database import Database, sqlite_url
 from service.store.orm import Job, ModelRegistration
+from service.store.registered_files import load_files
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import WEIGHTS, write_model
 from tests.fakes.stack import wait_until
@@ -49,8 +49,8 @@ def test_files_are_hashed_with_their_components(
     job_id = add_row(database, clock, path=str(folder), source="path", components=str(tmp_path / "parts"))
     limited.run_job(job_id)
     with database.read() as session:
-        digests = {file.name: file.sha256 for file in registered_files(session, "other")}
-        parts = registered_files(session, "other", "components")
+        digests = {file.name: file.sha256 for file in load_files(session, "other")}
+        parts = load_files(session, "other", "components")
     assert digests[WEIGHTS] == sha256((folder / WEIGHTS).read_bytes()).hexdigest()
     assert [(one.name, one.sha256) for one in parts] == [("vae.safetensors", sha256(b"vae").hexdigest())]
     assert (row_of(database).status, row_of(database).job_id, row_of(database).family) == ("admitted", None, "fake")
@@ -89,10 +89,10 @@ def test_registration_that_was_deleted_fails(
 def test_model_of_the_operator_must_have_its_registered_digests(
     runner: Runner, database: Database, clock: FakeClock, tmp_path: Path
 ) -> None:
-    from service.store.base_model_registration import register
+    from service.store.registered_files import register_model
 
     folder = write_model(tmp_path / "other")
-    register(database, "other", folder, clock())
+    register_model(database, "other", folder, clock())
     (folder / WEIGHTS).write_bytes(b"others")
     job_id = add_row(database, clock, path=str(folder))
     runner.run_job(job_id)

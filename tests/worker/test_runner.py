@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from api_schemas.edits import EditRequest, Removal
 from editor.io import digest_cache
 from editor.publishing.filenames import MANIFEST
-from service.store import base_model_registration, claims, jobs
+from service.store import claims, jobs, registered_files
 from service.store import events as history
 from service.store.blobs import ArtifactStore
 from service.store.database import Database
@@ -102,7 +102,7 @@ def test_duplicate_message_is_ignored(runner: Runner, submit: Submit, read: Read
 def register_model(runner: Runner, clock: FakeClock) -> Path:
     """Register the model's folder and return it."""
     folder = runner.registry.get("tiny").path
-    base_model_registration.register(runner.database, "tiny", folder, clock())
+    registered_files.register_model(runner.database, "tiny", folder, clock())
     return folder
 
 

@@ -15,13 +15,12 @@ from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.file_response import ANY_CONTENT, download_responses, file_response
 from service.api.openapi_examples import EXAMPLES
 from service.api.request_batching import EditKey
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, load_edit
 from service.core import serializers
 from service.core.app_state import AppState
-from service.core.caller import Caller
 from service.core.cases.withholding import WEIGHT_KINDS, check_not_withheld
 from service.errors import NotFound
-from service.store import jobs, orm
+from service.store import orm
 
 router = APIRouter(prefix="/v1/edits/{edit_id}", tags=["artifacts"])
 
@@ -45,7 +44,7 @@ ENVELOPE_CONTENT = {
 @router.get("/artifacts", summary="List the files of an edit")
 def list_artifacts(edit_id: EditId, app_state: AppStateDep, caller: ReadsArtifacts) -> Page[Artifact]:
     """Return all published files; the list is empty until the edit has succeeded."""
-    return Page[Artifact](data=[serializers.artifact(row) for row in _get_job(app_state, caller, edit_id).artifacts])
+    return Page[Artifact](data=[serializers.artifact(row) for row in load_edit(app_state, caller, edit_id).artifacts])
 
 
 @router.head("/artifacts/{name:path}", include_in_schema=False)
@@ -81,7 +80,7 @@ def read_report(
 ) -> Response:
     """Return the report as JSON, HTML or PDF, chosen by `?format=` or else by the Accept header."""
     chosen = format or _negotiate_format(request.headers.get("accept", ""))
-    response = direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[chosen], request)
+    response = direct_response(app_state, load_edit(app_state, caller, edit_id), REPORT_FILES[chosen], request)
     response.headers["Vary"] = "Accept"
     return response
 
@@ -101,7 +100,7 @@ def read_report_as(
     caller: ReadsArtifacts,
 ) -> Response:
     """Return the report in the format of the path."""
-    return direct_response(app_state, _get_job(app_state, caller, edit_id), REPORT_FILES[format], request)
+    return direct_response(app_state, load_edit(app_state, caller, edit_id), REPORT_FILES[format], request)
 
 
 @router.head("/attestations", include_in_schema=False)
@@ -113,12 +112,7 @@ def read_report_as(
 )
 def read_attestations(edit_id: EditId, request: Request, app_state: AppStateDep, caller: ReadsArtifacts) -> Response:
     """Return DSSE envelopes of in-toto statements, one a line. `expunge verify` checks them."""
-    return direct_response(app_state, _get_job(app_state, caller, edit_id), ATTESTATION_FILE, request)
-
-
-def _get_job(app_state: AppState, caller: Caller, edit_id: str) -> orm.Job:
-    with app_state.database.read() as session:
-        return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    return direct_response(app_state, load_edit(app_state, caller, edit_id), ATTESTATION_FILE, request)
 
 
 def artifact_response(app_state: AppState, job: orm.Job, name: str, request: Request) -> Response:

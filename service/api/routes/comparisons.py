@@ -10,10 +10,10 @@ from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
 from service.api.file_response import download_responses
 from service.api.packed_images import packed_image_response
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, load_edit
 from service.core.app_state import AppState
 from service.core.comparisons import Order, find_image, read_comparison
-from service.store import jobs, orm
+from service.store import orm
 
 router = APIRouter(prefix="/v1/edits/{edit_id}/comparison", tags=["comparisons"])
 
@@ -28,8 +28,7 @@ def read(
     edit_id: EditId, app_state: AppStateDep, caller: ReadsArtifacts, group: Group = None, order: PairOrder = "group"
 ) -> Comparison:
     """Return prompt, seed, scores and image names of each pair. `comparison.zip` among the edit's files has all images."""
-    with app_state.database.read() as session:
-        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    job = load_edit(app_state, caller, edit_id)
     return read_comparison(app_state, job, group, order)
 
 
@@ -44,8 +43,7 @@ def read_image(
     edit_id: EditId, name: ComparedName, request: Request, app_state: AppStateDep, caller: ReadsArtifacts
 ) -> Response:
     """Return a WebP image."""
-    with app_state.database.read() as session:
-        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    job = load_edit(app_state, caller, edit_id)
     return compared_image(app_state, job, name, request)
 
 

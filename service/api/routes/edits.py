@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request, Response
 from pydantic import BeforeValidator
+from sqlalchemy.orm import Session
 from starlette.concurrency import run_in_threadpool
 
 from api_schemas.edits import EditRequest
@@ -64,11 +65,18 @@ Prefer = Annotated[
 ]
 
 
-def job_or_404(job: Job | None, edit_id: str) -> Job:
-    """Return the job. Raises `NotFound` if it is None."""
+def find_edit(session: Session, caller: Caller, edit_id: str) -> Job:
+    """Return an edit of the caller. Raises `NotFound`."""
+    job = jobs.get_edit(session, caller.tenant, edit_id)
     if job is None:
         raise edit_not_found(edit_id)
     return job
+
+
+def load_edit(app_state: AppState, caller: Caller, edit_id: str) -> Job:
+    """Return an edit of the caller with its files. Raises `NotFound`."""
+    with app_state.database.read() as session:
+        return find_edit(session, caller, edit_id)
 
 
 @router.post(
@@ -131,7 +139,7 @@ async def read(edit_id: EditId, request: Request, batched_calls: BatchedCallsDep
 @router.post("/{edit_id}/cancel", response_model=Edit, summary="Cancel an edit", responses={202: {"model": Edit}})
 def cancel(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Return 202 if the job is about to stop, or 200 if it has ended, now or earlier."""
-    return cancel_job(app_state, caller, "edit.cancel", lambda: _load_job(app_state, caller, edit_id), serializers.edit)
+    return cancel_job(app_state, caller, "edit.cancel", lambda: load_edit(app_state, caller, edit_id), serializers.edit)
 
 
 @router.post(
@@ -159,7 +167,7 @@ async def revoke(
 
 
 def _revoke(app_state: AppState, caller: Caller, edit_id: str, scope: Scope | None) -> Submission:
-    return edits.submit(app_state, PendingRevocation(caller, scope, _load_job(app_state, caller, edit_id)))
+    return edits.submit(app_state, PendingRevocation(caller, scope, load_edit(app_state, caller, edit_id)))
 
 
 async def submission_response(
@@ -187,8 +195,3 @@ async def _wait_until_finished(app_state: AppState, batched_calls: BatchedCalls,
         if edit.finished or left <= 0 or app_state.shutting_down.is_set():
             return edit
         await asyncio.sleep(min(app_state.settings.stream_poll_seconds, left))
-
-
-def _load_job(app_state: AppState, caller: Caller, edit_id: str) -> Job:
-    with app_state.database.read() as session:
-        return job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)

@@ -11,11 +11,11 @@ from service.api.auth import ReadsEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
 from service.api.event_stream import STREAM_RESPONSES, StreamCursor, stream_response
 from service.api.paging import LongPageLimit
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, load_edit
 from service.core import serializers
 from service.core.app_state import AppState
 from service.errors import edit_not_found
-from service.store import events, jobs
+from service.store import events
 from service.store.ids import is_edit
 from service.store.orm import MAX_INTEGER, Job
 
@@ -34,8 +34,7 @@ def list_events(
     limit: LongPageLimit = 100,
 ) -> Page[Event]:
     """Return a page of events, oldest first."""
-    with app_state.database.read() as session:
-        job = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    job = load_edit(app_state, caller, edit_id)
     return events_page(app_state, job, after, limit)
 
 

@@ -22,7 +22,7 @@ from service.api.job_replies import (
 )
 from service.api.paging import PageLimit
 from service.api.routes.artifacts import artifact_response
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, find_edit, load_edit
 from service.api.strict_json import StrictJsonRoute
 from service.core import edits, serializers
 from service.core.app_state import AppState
@@ -54,8 +54,7 @@ def create(
     What is applied is the published delta; of an edit that joined a ledger, it has all removals of that revision.
     """
     scope = idempotency_scope(app_state, caller, f"POST /v1/edits/{edit_id}/previews", idempotency_key)
-    with app_state.database.read() as session:
-        edit = job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+    edit = load_edit(app_state, caller, edit_id)
     return submit_preview(app_state, PendingPreview(caller, scope, preview_task(edit, body)))
 
 
@@ -76,7 +75,7 @@ def list_previews(
 ) -> Page[Preview]:
     """Return a page of previews. Deleted ones are not listed."""
     with app_state.database.read() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+        find_edit(session, caller, edit_id)
         rows = jobs.list_previews(session, caller.tenant, edit_id, limit=limit + 1, after=after)
     return preview_page(app_state, rows, limit)
 

@@ -10,12 +10,12 @@ from api_schemas.previews import PreviewSide
 from service.api.auth import ReadsArtifacts, ReadsEdits
 from service.api.dependencies import AppStateDep
 from service.api.file_response import CONTENT_SECURITY_POLICY
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, find_edit
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.errors import NotFound
-from service.store import jobs, samples
+from service.store import samples
 from service.store.orm import MAX_INTEGER, Sample
 
 router = APIRouter(prefix="/v1/edits/{edit_id}/samples", tags=["samples"])
@@ -37,7 +37,7 @@ def list_samples(edit_id: EditId, app_state: AppStateDep, caller: ReadsEdits) ->
     An edit that withholds names has none. `GET /v1/edits/{edit_id}/comparison` lists the published images.
     """
     with app_state.database.read() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+        find_edit(session, caller, edit_id)
         return Page(data=[serializers.sample(row) for row in samples.newest_first(session, edit_id)])
 
 
@@ -61,6 +61,6 @@ def read_image(edit_id: EditId, number: Number, side: Side, app_state: AppStateD
 def load_image(edit_id: str, number: int, side: PreviewSide, app_state: AppState, caller: Caller) -> bytes | None:
     """Return a WebP image; None if there is none, or none any more. Raises NotFound: the caller has no such edit."""
     with app_state.database.read() as session:
-        job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)
+        find_edit(session, caller, edit_id)
         row = session.get(Sample, (edit_id, number))
         return None if row is None else row.before if side == "before" else row.after

@@ -1,29 +1,12 @@
-"""Administration: base models with their calibration, and webhooks with their deliveries."""
+"""The way into the administration: the first section that the caller may see."""
 
-from typing import Annotated
-from uuid import uuid4
-
-from fastapi import APIRouter, Form, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from starlette.responses import RedirectResponse
 
-from api_schemas.calibrations import CalibrationRequest
-from api_schemas.webhooks import EVENTS, TERMINAL_EVENTS, WebhookEndpoint, WebhookEndpointRequest, WebhookEndpointUpdate
-from service.api.auth import ReadsModels, ReadsWebhooks, WritesModels, WritesWebhooks
-from service.api.dependencies import AppStateDep
-from service.api.routes import calibrations, models, webhooks
-from service.api.routes.models import ModelId
-from service.api.routes.webhooks import DeliveryId, EndpointId
-from service.core.app_state import AppState
-from service.core.caller import Caller
-from service.errors import Forbidden, ServiceError
-from service.store.ids import DELIVERY_ID
-from service.web import forms
-from service.web.admin_sections import PAGE_SIZE, render_section, visible_sections
-from service.web.forms import FormDep, FormFields
+from service.errors import Forbidden
+from service.web.admin_sections import visible_sections
 
 router = APIRouter(prefix="/admin")
-
-NOTHING_SENT = FormFields({"events": list(TERMINAL_EVENTS)})
 
 
 @router.get("")
@@ -36,127 +19,3 @@ def show_admin(request: Request) -> Response:
             remedy="Ask the operator for a key with the scope models:read, webhooks:read or service:read.",
         )
     return RedirectResponse(sections[0][1], 303)
-
-
-@router.get("/models")
-def list_models(request: Request, app_state: AppStateDep, caller: ReadsModels) -> Response:
-    """Show the base models and the calibrations of the tenant."""
-    return render_section(
-        request,
-        "admin_models.html",
-        models=models.list_models(app_state, caller).data,
-        calibrations=calibrations.list_calibrations(app_state, caller, limit=10).data,
-        can_write="models:write" in caller.scopes,
-    )
-
-
-@router.post("/models/{model_id}/calibrate")
-def calibrate(model_id: ModelId, app_state: AppStateDep, caller: WritesModels) -> Response:
-    """Queue a calibration."""
-    calibrations.create(model_id, CalibrationRequest(), app_state, caller, uuid4().hex)
-    return RedirectResponse("/admin/models", 303)
-
-
-@router.post("/calibrations/{calibration_id}/cancel")
-def cancel_calibration(calibration_id: str, app_state: AppStateDep, caller: WritesModels) -> Response:
-    """Cancel a calibration."""
-    calibrations.cancel(calibration_id, app_state, caller)
-    return RedirectResponse("/admin/models", 303)
-
-
-@router.get("/webhooks")
-def list_webhooks(request: Request, app_state: AppStateDep, caller: ReadsWebhooks) -> Response:
-    """Show the webhook endpoints, and the form for a new one."""
-    return _webhooks_page(request, app_state, caller)
-
-
-@router.post("/webhooks")
-def create_webhook(
-    request: Request,
-    app_state: AppStateDep,
-    caller: WritesWebhooks,
-    form: FormDep,
-) -> Response:
-    """Create an endpoint, and show its secret this once."""
-    sent = {"url": form.text("url"), "description": form.text("description"), "events": form.all("events")}
-    try:
-        created = webhooks.create(forms.parse(WebhookEndpointRequest, sent), app_state, caller)
-    except ServiceError as error:
-        return _webhooks_page(request, app_state, caller, form, error=error)
-    return _webhooks_page(request, app_state, caller, created=created)
-
-
-@router.get("/webhooks/{endpoint_id}")
-def show_webhook(
-    request: Request,
-    endpoint_id: EndpointId,
-    app_state: AppStateDep,
-    caller: ReadsWebhooks,
-    after: Annotated[str | None, Query(pattern=DELIVERY_ID)] = None,
-) -> Response:
-    """Show an endpoint and the log of its deliveries."""
-    return render_section(
-        request,
-        "admin_webhook.html",
-        endpoint=webhooks.read(endpoint_id, app_state, caller),
-        deliveries=webhooks.list_deliveries(endpoint_id, app_state, caller, limit=PAGE_SIZE, after=after),
-        can_write="webhooks:write" in caller.scopes,
-    )
-
-
-@router.post("/webhooks/{endpoint_id}/test")
-def test_webhook(endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks) -> Response:
-    """Send a test message."""
-    webhooks.test(endpoint_id, app_state, caller)
-    return _to_webhook(endpoint_id)
-
-
-@router.post("/webhooks/{endpoint_id}/state")
-def switch_webhook(
-    endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks, enabled: Annotated[bool, Form()] = False
-) -> Response:
-    """Enable or disable an endpoint."""
-    webhooks.update(endpoint_id, WebhookEndpointUpdate(enabled=enabled), app_state, caller)
-    return _to_webhook(endpoint_id)
-
-
-@router.post("/webhooks/{endpoint_id}/delete")
-def delete_webhook(endpoint_id: EndpointId, app_state: AppStateDep, caller: WritesWebhooks) -> Response:
-    """Delete an endpoint."""
-    webhooks.delete(endpoint_id, app_state, caller)
-    return RedirectResponse("/admin/webhooks", 303)
-
-
-@router.post("/webhooks/{endpoint_id}/deliveries/{delivery_id}/redeliver")
-def redeliver(
-    endpoint_id: EndpointId, delivery_id: DeliveryId, app_state: AppStateDep, caller: WritesWebhooks
-) -> Response:
-    """Send a message again."""
-    webhooks.redeliver(endpoint_id, delivery_id, app_state, caller)
-    return _to_webhook(endpoint_id)
-
-
-def _webhooks_page(
-    request: Request,
-    app_state: AppState,
-    caller: Caller,
-    form: FormFields = NOTHING_SENT,
-    *,
-    created: WebhookEndpoint | None = None,
-    error: ServiceError | None = None,
-) -> Response:
-    return render_section(
-        request,
-        "admin_webhooks.html",
-        status=error.status if error else 200,
-        endpoints=webhooks.list_endpoints(app_state, caller).data,
-        created=created,
-        form=form,
-        error=error,
-        event_names=EVENTS,
-        can_write="webhooks:write" in caller.scopes,
-    )
-
-
-def _to_webhook(endpoint_id: str) -> Response:
-    return RedirectResponse(f"/admin/webhooks/{endpoint_id}", 303)

@@ -10,12 +10,12 @@ from api_schemas.judging import GroupName
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
 from service.api.routes.comparisons import ComparedName, compared_image
-from service.api.routes.edits import EditId
+from service.api.routes.edits import EditId, load_edit
 from service.core import serializers
 from service.core.comparisons import Order, read_comparison
 from service.errors import NotFound
 from service.web import report_words
-from service.web.edit_pages import choose_edit, load_edit
+from service.web.edit_pages import choose_edit
 from service.web.rendering import render
 
 router = APIRouter(prefix="/compare")

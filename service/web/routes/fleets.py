@@ -18,9 +18,8 @@ from service.errors import InvalidRequest, ServiceError
 from service.store.ids import FLEET_ID
 from service.web.filters import as_sentence
 from service.web.forms import FormDep, FormFields
-from service.web.removal_form import AUTOMATIC, NAMED, RemovalForm
+from service.web.removal_form import AUTOMATIC, KIND_LABELS, NAMED, POLICIES, RemovalForm
 from service.web.rendering import render
-from service.web.routes.remove import KIND_LABELS, POLICIES
 
 router = APIRouter(prefix="/fleets")
 

@@ -16,7 +16,7 @@ from service.api.event_stream import StreamCursor, stream_response
 from service.api.openapi import iter_routes
 from service.api.request_batching import EditKey
 from service.api.routes import artifacts, edits, samples
-from service.api.routes.edits import EditId, job_or_404
+from service.api.routes.edits import EditId, find_edit, load_edit
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
@@ -55,10 +55,9 @@ def list_jobs(
 ) -> Response:
     """Show a page of jobs, newest first."""
     filters = {"status": status, "verdict": verdict, "kind": kind, "model": model}
+    page = edits.list_edits(app_state, caller, PAGE_SIZE, after, status, model, verdict, kind)
     with app_state.database.read() as session:
-        rows = jobs.list_edits(session, caller.tenant, filters, limit=PAGE_SIZE + 1, after=after)
         counts = jobs.count_by_status(session, caller.tenant)
-    page = serializers.page([serializers.edit(job) for job in rows], PAGE_SIZE, lambda edit: edit.id)
 
     def url(**changes: str | None) -> str:
         query = {name: value for name, value in (filters | changes).items() if value}
@@ -83,7 +82,7 @@ def list_jobs(
 def show_job(request: Request, edit_id: EditId, app_state: AppStateDep, caller: ReadsEdits) -> Response:
     """Show a job. While it is unfinished, the page follows it."""
     with app_state.database.read() as session:
-        edit = serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id))
+        edit = serializers.edit(find_edit(session, caller, edit_id))
         found = [serializers.event(row) for row in events.after(session, edit_id, 0, MAX_SHOWN_EVENTS)]
     can_download = "artifacts:read" in caller.scopes
     return render(
@@ -142,8 +141,7 @@ def cancel_job(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> 
 @router.post("/{edit_id}/retry")
 def retry_job(edit_id: EditId, app_state: AppStateDep, caller: WritesEdits) -> Response:
     """Submit the request of a job again, as a new job."""
-    with app_state.database.read() as session:
-        edit = serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id))
+    edit = serializers.edit(load_edit(app_state, caller, edit_id))
     return RedirectResponse(f"{router.prefix}/{submit_edit(app_state, caller, edit)}", 303)
 
 

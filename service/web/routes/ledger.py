@@ -11,7 +11,7 @@ from api_schemas.edits import Removal
 from api_schemas.jobs import Edit
 from service.api.auth import ReadsLedger, WritesEdits
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import EditId
+from service.api.routes.edits import EditId, load_edit
 from service.api.routes.models import ModelId, get_model
 from service.core import edits
 from service.core.edits import PendingRevocation
@@ -19,7 +19,6 @@ from service.core.revocation_preview import preview_revocation
 from service.store import ledgers
 from service.store.ids import EDIT_ID
 from service.store.orm import MAX_INTEGER, LedgerEntry
-from service.web.edit_pages import load_edit
 from service.web.rendering import render
 
 router = APIRouter(prefix="/ledger")

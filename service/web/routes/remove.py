@@ -16,33 +16,24 @@ from api_schemas.plans import Plan
 from api_schemas.problems import invalid_field
 from service.api.auth import WritesEdits
 from service.api.dependencies import AppStateDep, BatchedCallsDep
-from service.api.routes.edits import job_or_404
+from service.api.routes.edits import load_edit
 from service.core import batches, csv_removals, dry_runs, serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.edits import PendingEdit
 from service.errors import InvalidRequest, ServiceError
-from service.store import jobs, ledgers
+from service.store import ledgers
 from service.store.errors import UnknownModel
 from service.store.idempotency import Scope
-from service.web.removal_form import AUTOMATIC, NAMED, NOTHING, RemovalForm, field_errors, to_csv
+from service.web.removal_form import AUTOMATIC, KIND_LABELS, NAMED, NOTHING, POLICIES, RemovalForm, field_errors, to_csv
 from service.web.rendering import render
 
 router = APIRouter(prefix="/remove")
 
-POLICIES = {"": "Default thresholds", "by-kind": "By kind of concept", "strict": "Strict, for takedowns"}
 BECOMES = {
-    AUTOMATIC: "the class that it belongs to, found automatically",
+    AUTOMATIC: "a similar concept that is chosen automatically",
     NOTHING: "nothing in particular",
     NAMED: "this concept:",
-}
-KIND_LABELS = {
-    "object": "Object or animal",
-    "style": "Style or artist",
-    "person": "Real person",
-    "character": "Fictional character",
-    "brand": "Brand or logo",
-    "unsafe": "Unsafe content",
 }
 MAX_RISKS = 8
 """Neighbours that the dry run shows."""
@@ -202,8 +193,7 @@ def _earlier_request(app_state: AppState, caller: Caller, sent: FormData) -> Edi
 
 
 def _load_request(app_state: AppState, caller: Caller, edit_id: str) -> EditRequest:
-    with app_state.database.read() as session:
-        return serializers.edit(job_or_404(jobs.get_edit(session, caller.tenant, edit_id), edit_id)).request
+    return serializers.edit(load_edit(app_state, caller, edit_id)).request
 
 
 def _model_ids(app_state: AppState) -> list[str]:

@@ -7,12 +7,12 @@ from api_schemas.report import AuditReport
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
 from service.api.routes.artifacts import FileName, artifact_response
-from service.api.routes.edits import EditId
+from service.api.routes.edits import EditId, load_edit
 from service.core import serializers
 from service.core.app_state import AppState
 from service.store.orm import Job
 from service.web import charts, report_words
-from service.web.edit_pages import REPORT_FILE, choose_edit, find_file, image_response, load_edit, read_file
+from service.web.edit_pages import REPORT_FILE, choose_edit, find_file, image_response, read_file
 from service.web.rendering import render
 from service.web.report_features import find_features
 

@@ -10,7 +10,7 @@ from api_schemas.previews import Preview, PreviewRequest
 from api_schemas.problems import invalid_fields
 from service.api.auth import ReadsArtifacts, WritesEdits
 from service.api.dependencies import AppStateDep
-from service.api.routes.edits import EditId
+from service.api.routes.edits import EditId, load_edit
 from service.api.routes.previews import ImageName, PreviewId, list_previews, load_preview, serialize_preview
 from service.core import edits, serializers
 from service.core.app_state import AppState
@@ -18,7 +18,7 @@ from service.core.caller import Caller
 from service.core.previews import PendingPreview, preview_task
 from service.errors import ServiceError
 from service.store.orm import Job
-from service.web.edit_pages import choose_edit, image_response, load_edit
+from service.web.edit_pages import choose_edit, image_response
 from service.web.rendering import render
 
 router = APIRouter(prefix="/try")

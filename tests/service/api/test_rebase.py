@@ -9,10 +9,10 @@ from fastapi.testclient import TestClient
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from service.core.app_state import AppState
 from service.store import jobs, ledgers
-from service.store.base_model_registration import register
 from service.store.jobs import NewJob
 from service.store.ledgers import NextRevision
 from service.store.orm import Job
+from service.store.registered_files import register_model
 from tests.fakes.model import write_model
 
 REBASE = "/v1/models/tiny/ledger/rebase"
@@ -20,7 +20,7 @@ REBASE = "/v1/models/tiny/ledger/rebase"
 
 @pytest.fixture(autouse=True)
 def _other_model(app_state: AppState, tmp_path: Path) -> None:
-    register(app_state.database, "other", write_model(tmp_path / "models" / "other"), app_state.clock())
+    register_model(app_state.database, "other", write_model(tmp_path / "models" / "other"), app_state.clock())
 
 
 def join_ledger(app_state: AppState, number: int, *removals: Removal, **fields: Any) -> str:

@@ -13,7 +13,7 @@ from api_schemas.edits import EditRequest, Removal
 from api_schemas.problems import PROBLEM_JSON, Problem
 from service.api.app import create_app
 from service.core.app_state import AppState
-from service.store import base_model_registration, claims, jobs
+from service.store import claims, jobs, registered_files
 from service.store.database import Database
 from service.store.jobs import NewJob
 from tests.fakes.clock import FakeClock
@@ -190,7 +190,7 @@ def test_model_lists_licence_and_editable_encoders(
     config = {"architectures": ["CLIPTextModel"], "num_hidden_layers": 12, "hidden_size": 768}
     (folder / "text_encoder" / "config.json").write_text(json.dumps(config))
     (folder / "README.md").write_text("---\nlicense: openrail++\ntags: [a]\n---\n# Tiny\nlicense: none of these\n")
-    base_model_registration.register(database, "tiny", folder, clock())
+    registered_files.register_model(database, "tiny", folder, clock())
     model = client.get("/v1/models/tiny").json()
     assert model["licence"] == "openrail++"
     encoder = {"component": "text_encoder", "kind": "CLIPTextModel", "layers": 12, "width": 768, "digest": None}
@@ -204,7 +204,7 @@ def test_model_lists_licence_and_editable_encoders(
     weights.write_bytes(content)
     (folder / "README.md").write_text("no front matter")
     assert client.get("/v1/models/tiny").json()["revision"] is None
-    base_model_registration.register(database, "tiny", folder, clock())
+    registered_files.register_model(database, "tiny", folder, clock())
     again = client.get("/v1/models/tiny").json()
     assert again["licence"] is None
     assert again["revision"] not in (None, model["revision"])

@@ -15,7 +15,7 @@ from api_schemas.cli.main import main
 from api_schemas.errors import ExpungeError, UsageError
 from service.cli import admin, store
 from service.launcher.tls import ListenPolicy
-from service.store import api_keys, base_model_registration
+from service.store import api_keys, registered_files
 from service.store.clock import utc_now
 from service.store.database import Database
 from service.store.errors import RefusedModel
@@ -140,8 +140,8 @@ def test_interrupted_registration_resumes(tmp_path: Path, run: Run) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        base_model_registration.register(database, "tiny", folder, utc_now(), cut)
-    assert base_model_registration.register(database, "tiny", folder, utc_now()).hashed == 2
+        registered_files.register_model(database, "tiny", folder, utc_now(), cut)
+    assert registered_files.register_model(database, "tiny", folder, utc_now()).hashed == 2
 
 
 @pytest.mark.parametrize("bad", ["unet/model.bin", "run.py", "weights.ckpt", "a/b.pkl", "na\nme.json"])

@@ -40,7 +40,7 @@ class RegistrationResult:
     """Files that had to be read; the others had the same size and time as when they were last hashed."""
 
 
-def register(
+def register_model(
     database: Database, model_id: str, model: Path, now: datetime, progress: ByteProgress = lambda size: None
 ) -> RegistrationResult:
     """Register a diffusers folder or a single safetensors file as a base model.
@@ -101,7 +101,7 @@ def checked_files(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def unregister(session: Session, model_id: str) -> bool:
+def unregister_model(session: Session, model_id: str) -> bool:
     """Unregister a model and forget its calibration. Its files are kept. Returns whether it was registered."""
     session.execute(delete(ModelCalibration).where(ModelCalibration.model == model_id))
     session.execute(delete(RegisteredFile).where(RegisteredFile.model_id == model_id))
@@ -111,7 +111,7 @@ def unregister(session: Session, model_id: str) -> bool:
     return registration is not None
 
 
-def registered_files(session: Session, model_id: str, part: str = MODEL) -> Sequence[RegisteredFile]:
+def load_files(session: Session, model_id: str, part: str = MODEL) -> Sequence[RegisteredFile]:
     """Return the recorded files of a model or of its components, by name."""
     query = select(RegisteredFile).where(RegisteredFile.model_id == model_id, RegisteredFile.part == part)
     return session.scalars(query.order_by(RegisteredFile.name)).all()
@@ -154,7 +154,7 @@ def check_unchanged(database: Database, model: RegisteredModel, digest: Callable
     """
     with database.read() as session:
         registration = session.get(ModelRegistration, model.id)
-        known = {file.name: file for file in registered_files(session, model.id)}
+        known = {file.name: file for file in load_files(session, model.id)}
     if registration is None or Path(registration.path) != model.path or registration.source == "settings":
         return
     paths = model_files(model.path)
