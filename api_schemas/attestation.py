@@ -132,8 +132,14 @@ class SignedTarget(SignedModel):
     state: str
     edit: str | None
     revision: int | None
+    application: str | None = Field(
+        description="`solved` for this model, or `carried` over from `carried_from`; null: it has no edit."
+    )
     carried_from: str | None
-    verdict: str | None
+    verdict: str | None = Field(
+        description="Verdict of the edit, or of the one it was carried from; null: not validated, no image was judged."
+    )
+    revocation: str | None = Field(description="The job that revoked the edit.")
     encoders: dict[str, str] = Field(description="Digest of each text encoder of the base model.")
 
 

@@ -16,11 +16,18 @@ from api_schemas.report import Verdict
 MAX_TARGETS = 1000
 """Models of a fleet."""
 
-FleetStatus: TypeAlias = Literal["running", "in_force", "ineffective", "failed", "canceled"]
-"""`in_force` if every target is; `ineffective` or `failed` if one is. A fleet with a failed target is `failed`."""
-TargetState: TypeAlias = Literal["planned", "queued", "in_force", "ineffective", "conflict", "failed", "canceled"]
-"""`planned -> queued -> in_force | ineffective | conflict | failed`. `ineffective`: the edit ran, but its gates failed."""
-TERMINAL_STATES: frozenset[TargetState] = frozenset({"in_force", "ineffective", "conflict", "failed", "canceled"})
+FleetStatus: TypeAlias = Literal["running", "in_force", "ineffective", "failed", "canceled", "revoked"]
+"""`in_force` if every target is; otherwise the first of `failed`, `canceled`, `ineffective`, `revoked` that one target is."""
+TargetState: TypeAlias = Literal[
+    "planned", "queued", "in_force", "ineffective", "conflict", "failed", "canceled", "revoked"
+]
+"""`planned -> queued -> in_force | ineffective | conflict | failed`, then `revoked` if the edit is revoked.
+
+`ineffective`: the edit ran, but its gates failed.
+"""
+TERMINAL_STATES: frozenset[TargetState] = frozenset(
+    {"in_force", "ineffective", "conflict", "failed", "canceled", "revoked"}
+)
 Application: TypeAlias = Literal["solved", "carried"]
 """How a target gets its weights: solved for it, or by the delta of a target with the same text encoders."""
 
@@ -123,7 +130,10 @@ class FleetTarget(Resource):
     edit: str | None = Field(default=None, description="The edit that removes the concepts from this model.")
     carried_from: str | None = Field(default=None, description="The edit whose delta was carried over.")
     revision: int | None = Field(default=None, description="The revision of the model's ledger that the edit added.")
-    verdict: Verdict | None = Field(default=None, description="Verdict of the edit, or of the one it was carried from.")
+    revocation: str | None = Field(default=None, description="The job that revoked the edit.")
+    verdict: Verdict | None = Field(
+        default=None, description="Verdict of the edit, or of the one it was carried from; null: not validated."
+    )
     error: JobError | None = None
 
 
@@ -135,6 +145,7 @@ class FleetCounts(Resource):
     in_force: int = 0
     ineffective: int = 0
     failed: int = Field(default=0, description="Failed, in conflict or canceled.")
+    revoked: int = 0
     pending: int = 0
 
 

@@ -23,7 +23,16 @@ from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store import calibrations, claims, fair_queue, ledgers, logs, model_registrations, registered_files
+from service.store import (
+    calibrations,
+    claims,
+    fair_queue,
+    fleets,
+    ledgers,
+    logs,
+    model_registrations,
+    registered_files,
+)
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
 from service.store.calibrations import NewCalibration
@@ -74,6 +83,8 @@ class RunResult:
     next_revision: NextRevision | None = None
     calibration: NewCalibration | None = None
     description: NewDescription | None = None
+    is_carried: bool = False
+    """Whether the delta of another edit was carried over."""
 
 
 @dataclass
@@ -258,7 +269,8 @@ class Runner:
         editor = job_protocol.load(self.settings.module(claim.kind))
         context = self._context(editor, claim, request, model, progress)
         progress.phases = editor.PHASES
-        for phase in () if self._carry(claim, context, progress) else editor.PHASES:
+        is_carried = self._carry(claim, context, progress)
+        for phase in () if is_carried else editor.PHASES:
             if not editor.finished(phase, context):
                 progress.start_phase(phase)
                 failpoint(f"phase.entered.{phase}")
@@ -268,7 +280,7 @@ class Runner:
         found = editor.solved_parameters(context) if claim.creates_revision else []
         next_revision = ledger_snapshot.next_revision(claim, context.workdir, files, found)
         stored = upload.store_artifacts(self.blobs, claim, files, progress.check)
-        return RunResult(stored, editor.verdict(context), next_revision)
+        return RunResult(stored, editor.verdict(context), next_revision, is_carried=is_carried)
 
     def _carry(self, claim: Claim, context: "jobs.JobContext", progress: ProgressReporter) -> bool:
         """Carry over the delta that another edit of the fleet has solved. Returns False if the job must solve its own."""
@@ -336,6 +348,10 @@ class Runner:
             published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
             if published and result.next_revision:
                 ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
+            if published and claim.revokes:
+                fleets.reopen(session, claim.revokes)
+            if published and claim.kind == "removal" and not result.is_carried:
+                fleets.record_solved(session, claim.job_id)
             if published and result.calibration:
                 self._record_calibration(session, claim, result.calibration)
             if published and result.description:

@@ -57,7 +57,7 @@ def _targets(session: Session, rows: Sequence[FleetTarget]) -> tuple[list[Signed
     """Return the targets, and the digest of the manifest of each edit that added a revision, by model and revision."""
     edits = [row.edit_id for row in rows if row.edit_id]
     found = {job.id: job for job in session.scalars(select(Job).where(Job.id.in_(edits)))}
-    revisions = fleets.revisions_of(session, rows)
+    revisions, revocations = fleets.revisions_of(session, rows), fleets.revocations_of(session, rows)
     models = select(ModelRegistration).where(ModelRegistration.id.in_([row.model for row in rows]))
     encoders = {model.id: model.encoders for model in session.scalars(models)}
     targets, manifests = [], {}
@@ -71,8 +71,10 @@ def _targets(session: Session, rows: Sequence[FleetTarget]) -> tuple[list[Signed
                 state=row.state,
                 edit=row.edit_id,
                 revision=revision,
+                application=fleets.application(row),
                 carried_from=row.carried_from,
                 verdict=verdict,
+                revocation=revocations.get(row.edit_id or ""),
                 encoders=digests,
             )
         )

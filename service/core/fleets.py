@@ -144,18 +144,20 @@ def targets(session: Session, tenant: str, rows: Sequence[orm.FleetTarget]) -> l
     ids = {name for row in rows for name in (row.edit_id, row.carried_from) if name}
     verdicts = dict(session.execute(select(Job.id, Job.verdict).where(Job.id.in_(ids))).all())
     revisions = fleets.revisions_of(session, rows)
+    revocations = fleets.revocations_of(session, rows)
     withheld = cases.withheld_models(session, tenant, [row.model for row in rows])
     return [
         FleetTarget(
             model=row.model,
             state=row.state,
             group=row.group_key,
-            application=None if row.edit_id is None else "carried" if row.carried_from else "solved",
+            application=fleets.application(row),
             edit=row.edit_id,
             followed=row.followed,
             withheld=row.model in withheld,
             carried_from=row.carried_from,
             revision=revisions.get(row.edit_id or ""),
+            revocation=revocations.get(row.edit_id or ""),
             verdict=verdicts.get(row.carried_from or row.edit_id or ""),
             error=JobError.model_validate(row.error) if row.error else None,
         )
@@ -167,9 +169,9 @@ def _status(rows: Sequence[orm.FleetTarget], finished: bool) -> FleetStatus:
     states = {row.state for row in rows}
     if not finished:
         return "running"
-    if states & {"failed", "conflict"}:
-        return "failed"
-    return "canceled" if "canceled" in states else "ineffective" if "ineffective" in states else "in_force"
+    outcomes: tuple[FleetStatus, ...] = ("failed", "canceled", "ineffective", "revoked")
+    found = states | ({"failed"} if "conflict" in states else set())
+    return next((outcome for outcome in outcomes if outcome in found), "in_force")
 
 
 def _counts(rows: Sequence[orm.FleetTarget]) -> FleetCounts:
@@ -179,6 +181,7 @@ def _counts(rows: Sequence[orm.FleetTarget]) -> FleetCounts:
         groups=len({row.group_key for row in rows}),
         in_force=states.get("in_force", 0),
         ineffective=states.get("ineffective", 0),
+        revoked=states.get("revoked", 0),
         failed=sum(states.get(name, 0) for name in ("failed", "conflict", "canceled")),
         pending=sum(count for name, count in states.items() if name not in TERMINAL_STATES),
     )

@@ -12,7 +12,7 @@ from datetime import datetime
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
-from api_schemas.fleets import TERMINAL_STATES, FleetRequest
+from api_schemas.fleets import TERMINAL_STATES, FleetRequest, TargetState
 from api_schemas.jobs import JobError, ModelStatus
 from service.store import audit, fleet_groups, webhooks
 from service.store.cases_orm import CaseTarget
@@ -20,6 +20,8 @@ from service.store.failpoints import failpoint
 from service.store.orm import Fleet, FleetTarget, ModelRegistration, Revision
 
 ACTOR = "service"
+SERVED: tuple[TargetState, ...] = ("in_force", "revoked")
+"""States of targets whose models are served: a person who revokes an edit exempts the model."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def exclusions(session: Session, tenant: str, models: Collection[str]) -> Mappin
     open_targets = (
         select(FleetTarget)
         .join(Fleet, Fleet.id == FleetTarget.fleet_id)
-        .where(Fleet.tenant == tenant, Fleet.follows, FleetTarget.followed, FleetTarget.state != "in_force")
+        .where(Fleet.tenant == tenant, Fleet.follows, FleetTarget.followed, FleetTarget.state.not_in(SERVED))
         .where(FleetTarget.model.in_(models))
     )
     for target in session.scalars(open_targets):

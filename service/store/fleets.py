@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from api_schemas.fleets import TERMINAL_STATES, FleetRequest, FleetTask, TargetState
+from api_schemas.fleets import TERMINAL_STATES, Application, FleetRequest, FleetTask, TargetState
 from api_schemas.jobs import TERMINAL_STATUSES
 from service.store import admission, audit, jobs
 from service.store.admission import ACTOR
@@ -21,6 +21,9 @@ from service.store.failpoints import failpoint
 from service.store.ids import prefixed_id
 from service.store.jobs import NewJob
 from service.store.orm import Fleet, FleetTarget, Job, Revision, add_rows
+
+IN_LEDGER: tuple[TargetState, ...] = ("in_force", "ineffective")
+"""States of targets whose edits have succeeded and were not revoked."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +85,23 @@ def carried_from(session: Session, job_id: str) -> str | None:
     return session.scalar(select(FleetTarget.carried_from).where(FleetTarget.edit_id == job_id))
 
 
+def application(row: FleetTarget) -> Application | None:
+    """Return how a target gets its weights; None if it has no edit."""
+    return None if row.edit_id is None else "carried" if row.carried_from else "solved"
+
+
 def revisions_of(session: Session, rows: Iterable[FleetTarget]) -> dict[str, int]:
     """Return the ledger revision that each edit of some targets added, by edit."""
     edits = [row.edit_id for row in rows if row.edit_id]
     found = session.execute(select(Revision.job_id, Revision.number).where(Revision.job_id.in_(edits)))
     return {job_id: number for job_id, number in found}  # noqa: C416
+
+
+def revocations_of(session: Session, rows: Iterable[FleetTarget]) -> dict[str, str]:
+    """Return the job that revoked each edit of some targets, by edit."""
+    revoked = Job.revokes.in_([row.edit_id for row in rows if row.edit_id])
+    found = session.execute(select(Job.revokes, Job.id).where(revoked, Job.status == "succeeded"))
+    return {edit: revocation for edit, revocation in found if edit}
 
 
 def advance_all(session: Session, *, now: datetime) -> None:
@@ -101,6 +116,7 @@ def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
     rows = targets(session, fleet.id)
     open_rows = [row for row in rows if row.state not in TERMINAL_STATES]
     _record_ended(session, rows)
+    _record_revoked(session, rows)
     _queue_next(session, fleet, rows, now)
     _record_admissions(session, fleet, [row for row in open_rows if _has_decided(row)], now)
     failpoint("fleet.written")
@@ -111,25 +127,31 @@ def advance(session: Session, fleet: Fleet, *, now: datetime) -> None:
 def _record_ended(session: Session, rows: Sequence[FleetTarget]) -> None:
     queued = {row.edit_id: row for row in rows if row.state == "queued"}
     ended = session.scalars(select(Job).where(Job.id.in_(queued), Job.status.in_(TERMINAL_STATUSES))).all()
-    states = {row.edit_id: row.state for row in rows}
+    sources = {row.carried_from for row in queued.values()}
+    verdicts = dict(session.execute(select(Job.id, Job.verdict).where(Job.id.in_(sources))).all())
     added = revisions_of(session, queued.values())
     for job in ended:
         row = queued[job.id]
-        if job.verdict:
-            row.carried_from = None  # the delta did not fit: the edit was solved and judged for this model
-        leader = states[row.carried_from] if row.carried_from else None
-        row.state = _outcome(job, job.id in added, leader)
+        row.state = _outcome(job, job.id in added, verdicts.get(row.carried_from or job.id, job.verdict))
         row.error = job.error
 
 
-def _outcome(job: Job, has_revision: bool, leader: str | None) -> TargetState:
-    """Return the state of a target from its ended edit. A carried delta is as effective as where it was measured."""
+def _record_revoked(session: Session, rows: Sequence[FleetTarget]) -> None:
+    """Record which edits were revoked since. A delta that was carried over is in a ledger of its own, and stays."""
+    in_ledgers = [row for row in rows if row.state in IN_LEDGER]
+    revoked = revocations_of(session, in_ledgers)
+    for row in in_ledgers:
+        if row.edit_id in revoked:
+            row.state = "revoked"
+
+
+def _outcome(job: Job, has_revision: bool, verdict: str | None) -> TargetState:
+    """Return the state of a target from its ended edit, and the verdict where its delta was measured."""
     if job.status == "canceled":
         return "canceled"
     if job.status != "succeeded":
         return "conflict" if job.error and job.error.get("code") == "ledger_conflict" else "failed"
-    passed = job.verdict in (None, "passed") and leader in (None, "in_force")
-    return "in_force" if has_revision and passed else "ineffective"
+    return "in_force" if has_revision and verdict in (None, "passed") else "ineffective"
 
 
 def _queue_next(session: Session, fleet: Fleet, rows: Sequence[FleetTarget], now: datetime) -> None:
@@ -155,9 +177,7 @@ def _next_of(session: Session, members: Sequence[FleetTarget]) -> list[FleetTarg
     planned = [row for row in members if row.state == "planned"]
     if not planned:
         return []
-    solved = next(
-        (row for row in members if row.carried_from is None and row.state in ("in_force", "ineffective")), None
-    )
+    solved = next((row for row in members if row.carried_from is None and row.state in IN_LEDGER), None)
     if solved is None:
         is_solving = any(row.state == "queued" for row in members)
         return [] if is_solving else planned[:1]
@@ -207,6 +227,18 @@ def _finish(session: Session, fleet: Fleet, now: datetime) -> None:
         failpoint("fleet.ended")
 
 
+def record_solved(session: Session, edit_id: str) -> None:
+    """Record that an edit was solved for its model, although it may have been queued to carry a delta over."""
+    session.execute(update(FleetTarget).where(FleetTarget.edit_id == edit_id).values(carried_from=None))
+
+
+def reopen(session: Session, edit_id: str) -> None:
+    """Let the fleet of an edit take another step, because the edit was revoked: it records that, and signs a new statement."""
+    query = select(Fleet).join(FleetTarget).where(FleetTarget.edit_id == edit_id).with_for_update(of=Fleet)
+    for fleet in session.scalars(query).all():
+        fleet.finished_at = fleet.statement_job_id = None
+
+
 def replace_edit(session: Session, failed_id: str, job: Job, *, now: datetime) -> None:
     """Let the target that waited for a failed edit wait for the one that retries it, and the fleet with it."""
     row = session.scalar(select(FleetTarget).where(FleetTarget.edit_id == failed_id))
@@ -233,7 +265,7 @@ def summarize(rows: Sequence[FleetTarget]) -> Mapping[str, int]:
 def cancel(session: Session, fleet: Fleet, *, now: datetime) -> None:
     """Cancel what is planned, queued or running, and follow no more models. Edits that have ended stay."""
     rows = targets(session, fleet.id)
-    excluded = [row.model for row in rows if fleet.follows and row.followed and row.state != "in_force"]
+    excluded = [row.model for row in rows if fleet.follows and row.followed and row.state not in admission.SERVED]
     fleet.follows = False
     for row in rows:
         if row.state == "planned":

@@ -65,7 +65,7 @@ class Job(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     tenant: Mapped[str]
     kind: Mapped[JobKind]
-    revokes: Mapped[str | None]
+    revokes: Mapped[str | None] = mapped_column(index=True)
     status: Mapped[Status] = mapped_column(index=True)
     phase: Mapped[str | None]
     progress: Mapped[float] = mapped_column(default=0.0)

@@ -1,12 +1,13 @@
 """The page of a fleet in a browser, with models in every state, ended and running."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from api_schemas.cases_requests import CaseRequest, DecisionBody
-from api_schemas.edits import Removal
+from api_schemas.edits import Removal, Validation
 from api_schemas.fleets import Fleet, FleetRequest, FleetSelector
 from api_schemas.registrations import ModelRegistration
 from tests.fakes.desk import NOTICE, WITHHOLD
@@ -25,6 +26,7 @@ ENCODERS = {
 }
 """Models by the content of their text encoder."""
 WISHES = {"carry": "refuse photo-v2", "refuse": "edit", "refuse_model": "sketch-v1"}
+PAIR = FleetSelector(labels=["production"], models=["anime-v3", "photo-v1"])
 CONCEPTS = ("fox", "the mascot of a company with a long name", "owl", "elk")
 
 
@@ -42,19 +44,25 @@ def stack(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 @pytest.fixture(scope="module")
 def fleets(stack: Stack) -> dict[str, Fleet]:
-    """A fleet that has ended in every possible way, one that is running, and one that was canceled."""
+    """A fleet that has ended in every possible way, one with a revoked edit, one that is running, and one that was canceled."""
     client, selector = stack.client, FleetSelector(labels=["production"])
     ended = client.fleets.create(
         FleetRequest(selector=selector, removals=[Removal(concept=name) for name in CONCEPTS], metadata=WISHES)
     )
     wait_until(lambda: client.fleets.get(ended.id).finished_at, 120)
+    revoked = client.fleets.create(
+        FleetRequest(selector=PAIR, removals=[Removal(concept="goose")], validation=Validation(enabled=False))
+    )
+    wait_until(lambda: client.fleets.get(revoked.id).finished_at, 60)
+    client.edits.revoke(next(one.edit or "" for one in client.fleets.targets(revoked.id) if one.model == "anime-v3"))
+    wait_until(lambda: client.fleets.get(revoked.id).counts.revoked and client.fleets.get(revoked.id).finished_at, 60)
     withhold(stack, "anime-v3-withheld")
-    slow, other = {"slow": "600"}, FleetSelector(labels=["production"], models=["anime-v3", "photo-v1"])
+    slow = {"slow": "600"}
     running = client.fleets.create(FleetRequest(selector=selector, removals=[Removal(concept="bear")], metadata=slow))
     wait_until(lambda: sum(one.status == "running" for one in client.edits.list()), 30)
-    canceled = client.fleets.create(FleetRequest(selector=other, removals=[Removal(concept="crow")]))
+    canceled = client.fleets.create(FleetRequest(selector=PAIR, removals=[Removal(concept="crow")]))
     client.fleets.cancel(canceled.id)
-    return {"ended": ended, "running": running, "canceled": canceled}
+    return {"ended": ended, "revoked": revoked, "running": running, "canceled": canceled}
 
 
 def withhold(stack: Stack, model: str) -> None:
@@ -64,7 +72,7 @@ def withhold(stack: Stack, model: str) -> None:
     wait_until(lambda: stack.client.cases.get(case.id).targets[0].state == "withheld", 30)
 
 
-@pytest.mark.parametrize("name", ["ended", "running", "canceled"])
+@pytest.mark.parametrize("name", ["ended", "revoked", "running", "canceled"])
 def test_page_of_a_fleet_is_right_everywhere(new_page: NewPage, fleets: dict[str, Fleet], name: str) -> None:
     def open_page(**options: object) -> Page:
         page = new_page(**options).page
@@ -87,17 +95,27 @@ def test_list_of_fleets_is_right_everywhere(new_page: NewPage, fleets: dict[str,
 def test_each_model_says_what_became_of_it(new_page: NewPage, fleets: dict[str, Fleet]) -> None:
     page = new_page().page
     page.goto(f"/fleets/{fleets['ended'].id}")
-
-    def row(model: str) -> str:
-        named = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=model, exact=True))
-        return " ".join(named.inner_text().split())
-
+    row = partial(row_of, page)
     assert row("anime-v3") == "anime-v3 in force solved passed 1"
     assert row("anime-v3-withheld") == "anime-v3-withheld in force withheld carried over from anime-v3 passed 1"
     assert row("photo-v2") == "photo-v2 in force solved passed 1", "the delta did not fit, so it was solved again"
     assert row("sketch-v1") == "sketch-v1 failed The concept is out of reach. Try another. – – –"
     expect(page.get_by_role("heading", level=1)).to_contain_text("and 1 more")
     expect(page.get_by_role("definition").first).to_contain_text("elk")
+
+
+def test_revoked_and_unvalidated_targets_say_so(new_page: NewPage, fleets: dict[str, Fleet]) -> None:
+    page = new_page().page
+    page.goto(f"/fleets/{fleets['revoked'].id}")
+    assert row_of(page, "anime-v3") == "anime-v3 revoked revocation solved not validated 2"
+    assert row_of(page, "photo-v1") == "photo-v1 in force solved not validated 2"
+    assert "1 of 2 models in force, 1 revoked" in page.locator(".lead").inner_text()
+
+
+def row_of(page: Page, model: str) -> str:
+    """Return the text of a model's row."""
+    named = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name=model, exact=True))
+    return " ".join(named.inner_text().split())
 
 
 def test_running_fleet_is_canceled_without_javascript(new_page: NewPage, fleets: dict[str, Fleet]) -> None:

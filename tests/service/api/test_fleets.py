@@ -116,6 +116,72 @@ def test_delta_that_does_not_fit_is_solved_again(client: TestClient, settle: Cal
 
 
 @pytest.mark.usefixtures("models")
+def test_statement_says_which_models_were_solved_without_validation(
+    client: TestClient, settle: Callable[[], None]
+) -> None:
+    settle()
+    unvalidated = request(metadata={"carry": "refuse a2"}, validation={"enabled": False})
+    fleet = client.post("/v1/fleets", json=unvalidated).json()
+    settle()
+    targets = targets_of(client, fleet)
+    signed = json.loads(client.get(fleet["urls"]["statement"]).content)["predicate"]["targets"]
+    for found in (targets, {one["model"]: one for one in signed}):
+        outcomes = {name: (one["application"], one["verdict"]) for name, one in found.items()}
+        assert outcomes == {name: ("carried" if name == "a3" else "solved", None) for name in ("a1", "a2", "a3", "b1")}
+    assert [one["carriedFrom"] for one in signed] == [None, None, targets["a1"]["edit"], None]
+    assert {one["state"] for one in targets.values()} == {"in_force"}
+
+
+@pytest.mark.usefixtures("models")
+def test_revoked_edit_is_in_force_no_more(client: TestClient, settle: Callable[[], None]) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request()).json()
+    settle()
+    first = client.get(fleet["urls"]["self"]).json()
+    edit = targets_of(client, fleet)["a1"]["edit"]
+    revocation = client.post(f"/v1/edits/{edit}/revoke").json()["id"]
+    assert targets_of(client, fleet)["a1"]["state"] == "in_force", "until the revocation has ended"
+    settle()
+    done = client.get(fleet["urls"]["self"]).json()
+    assert (done["status"], done["counts"]["in_force"], done["counts"]["revoked"]) == ("revoked", 3, 1)
+    assert done["statement"] not in (None, first["statement"])
+    targets = targets_of(client, fleet)
+    assert (targets["a1"]["state"], targets["a1"]["revocation"]) == ("revoked", revocation)
+    assert (targets["a2"]["state"], targets["a2"]["verdict"]) == ("in_force", "passed"), "it has a ledger of its own"
+    signed = json.loads(client.get(fleet["urls"]["statement"]).content)["predicate"]["targets"]
+    states = {one["model"]: (one["state"], one["revocation"]) for one in signed}
+    assert states == {"a1": ("revoked", revocation)} | dict.fromkeys(("a2", "a3", "b1"), ("in_force", None))
+
+
+@pytest.mark.usefixtures("models")
+def test_delta_of_an_edit_that_is_revoked_meanwhile_is_still_measured(
+    client: TestClient, settle: Callable[[], None], database: Database, clock: FakeClock, runner: Runner
+) -> None:
+    settle()
+    fleet = client.post("/v1/fleets", json=request()).json()
+
+    def step() -> list[str]:
+        with database.write() as session:
+            fleets.advance_all(session, now=clock())
+        with database.read() as session:
+            return list(session.scalars(select(Job.id).where(Job.status == "queued").order_by(Job.id)))
+
+    for job_id in step():
+        runner.run_job(job_id)
+    carried = step()
+    client.post(f"/v1/edits/{targets_of(client, fleet)['a1']['edit']}/revoke")
+    settle()
+    targets = targets_of(client, fleet)
+    assert {targets[name]["edit"] for name in ("a2", "a3")} == set(carried)
+    assert {name: one["state"] for name, one in targets.items()} == {
+        "a1": "revoked",
+        "a2": "in_force",
+        "a3": "in_force",
+        "b1": "in_force",
+    }
+
+
+@pytest.mark.usefixtures("models")
 def test_models_with_other_active_removals_are_another_group(client: TestClient, settle: Callable[[], None]) -> None:
     settle()
     body = {"model": "a1", "removals": [{"concept": "owl"}], "ledger": True}

@@ -214,6 +214,22 @@ def test_rule_ends_with_the_fleet(
     assert set(targets_of(client, fleet)) == {"first", "late"}
 
 
+def test_revocation_exempts_a_model_from_the_rule(
+    client: TestClient, fleet: Any, register: Register, read_models: Settle, settle: Settle
+) -> None:
+    register()
+    settle()
+    assert client.get("/hf/expunge/late/resolve/main/model_index.json").status_code == 200
+    client.post(f"/v1/edits/{targets_of(client, fleet)['late']['edit']}/revoke")
+    settle()
+    assert targets_of(client, fleet)["late"]["state"] == "revoked"
+    assert (status_of(client), hub_serves(client)) == ("admitted", True)
+    assert client.get(fleet["urls"]["self"]).json()["following"]
+    register("late", b"Z" * 7000)
+    read_models()
+    assert not hub_serves(client), "the rule applies to new weights"
+
+
 def test_models_that_are_not_selected_are_served(
     client: TestClient, fleet: Any, register: Register, settle: Settle
 ) -> None:
