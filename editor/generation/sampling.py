@@ -24,7 +24,7 @@ from editor.generation.pipeline_call import call_pipeline
 from editor.io.progress import ProgressCallback, SubProgress, no_progress
 
 ImageObserver = Callable[[Sequence[ImageSpec], Sequence[Image]], object]
-"""Called with each batch of generated images. May raise to cancel the work."""
+"""Called with the images that a cache has, and with each batch of generated ones. May raise to cancel the work."""
 PARALLEL_TRANSFERS = 8
 """Images that are fetched from a shared cache at once."""
 
@@ -119,16 +119,22 @@ class ImageCache:
         progress: ProgressCallback = no_progress,
         observe: ImageObserver = ignore_images,
     ) -> list[Image]:
-        """Return the cached images; generate and cache the missing ones, which alone are observed."""
-        keys = [self.key(sampler, spec) for spec in specs]
-        self._fetch([key for key in keys if not self.path(key).exists()])
-        missing = [(key, spec) for key, spec in zip(keys, specs, strict=True) if not self.path(key).exists()]
-        new = [spec for _, spec in missing]
+        """Return the cached images, which are observed first; generate and cache the missing ones."""
+        keys = {spec: self.key(sampler, spec) for spec in specs}
+        self._fetch([key for key in keys.values() if not self.path(key).exists()])
+        found = {spec: self._load(key) for spec, key in keys.items() if self.path(key).exists()}
+        if found:
+            observe(list(found), list(found.values()))
+        new = [spec for spec in keys if spec not in found]
         generated = generate_images(pipeline, sampler, new, progress, observe) if new else []
-        for (key, _), image in zip(missing, generated, strict=True):
-            self._store(key, encode_png(image))
+        for spec, image in zip(new, generated, strict=True):
+            self._store(keys[spec], encode_png(image))
+            found[spec] = image
         progress(1.0)
-        return [np.asarray(Pillow.open(self.path(key)).convert("RGB")) for key in keys]
+        return [found[spec] for spec in specs]
+
+    def _load(self, key: str) -> Image:
+        return np.asarray(Pillow.open(self.path(key)).convert("RGB"))
 
     def _fetch(self, keys: Sequence[str]) -> None:
         """Copy shared images into the folder. Damaged ones count as missing."""

@@ -50,7 +50,7 @@ class ImagePairGenerator:
         progress: ProgressCallback,
         observe: ImageObserver = ignore_images,
     ) -> Images:
-        """Return the images by spec, from the cache where it has them; only generated ones are observed."""
+        """Return the images by spec, from the cache where it has them."""
         return dict(zip(specs, cache.generate(self.pipeline, self.sampler, specs, progress, observe), strict=True))
 
     def _observe_before(self, specs: Sequence[ImageSpec], images: Sequence[Image]) -> None:

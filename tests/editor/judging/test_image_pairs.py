@@ -1,6 +1,7 @@
 """What is observed while pairs of images are generated."""
 
 from pathlib import Path
+from shutil import rmtree
 
 import numpy as np
 import pytest
@@ -60,8 +61,17 @@ def test_each_batch_is_observed_first_without_then_with_the_edited_image(
         assert np.array_equal(pair.after, generated.after[spec])
 
 
-def test_cached_images_are_not_observed(tmp_path: Path, observed: list[list[GeneratedPair]]) -> None:
-    run(tmp_path, observed)
+def test_cached_images_are_observed_before_others_are_generated(
+    tmp_path: Path, observed: list[list[GeneratedPair]]
+) -> None:
+    """A job on a model that was validated before shows its cached images at once, and pairs as the edited model generates."""
+    first = run(tmp_path, observed)
+    rmtree(tmp_path / "after")
+    observed.clear()
+    second = run(tmp_path, observed)
+    assert [[pair.after is None for pair in batch] for batch in observed] == [[True] * 3, [False] * 2, [False]]
+    for spec, image in first.before.items():
+        assert np.array_equal(second.before[spec], image)
     observed.clear()
     run(tmp_path, observed)
-    assert observed == []
+    assert [[pair.after is None for pair in batch] for batch in observed] == [[True] * 3, [False] * 3]
