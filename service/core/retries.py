@@ -19,6 +19,7 @@ from service.core.quotas import JobQuota
 from service.errors import NotRetryable
 from service.store import claims, fleets
 from service.store.audit import AuditEntry
+from service.store.failpoints import failpoint
 from service.store.jobs import NewJob
 from service.store.orm import Fleet, Job, ModelRegistration
 
@@ -103,6 +104,7 @@ class PendingRetry(PendingJob):
         elif job.kind in EDIT_KINDS:
             fleets.replace_edit(session, self.job.id, job, now=now)
             retried_jobs.replace(self.app_state, session, self._owner, self.job, job)
+        failpoint("retry.written")
         entry = AuditEntry(job.tenant, self.caller.key_id, "job.retry", self.job.id, {"job": job.id})
         return Acceptance(summary(job).model_dump_json(), [entry])
 

@@ -57,6 +57,9 @@ FLEET_FAILPOINTS = (
 )
 """Failpoints of a fleet, in order: its creation, the steps of the dispatcher, a carried delta, and the statement."""
 
+RETRY_FAILPOINTS = ("retry.written",)
+"""Failpoints of the transaction that puts a new job in the place of a failed one."""
+
 MODEL_FAILPOINTS = ("model.registered", "model.written", "model.quarantined", "model.admitted", "calibration.written")
 """Failpoints of the transactions that register, read, admit and calibrate a model."""
 

@@ -1,0 +1,122 @@
+"""The API is killed while it puts a new job in the place of a failed one. Nothing that waits for the job loses it."""
+
+import json
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from api_schemas.cases_requests import CaseRequest, DecisionBody
+from api_schemas.edits import Removal
+from api_schemas.fleets import FleetRequest, FleetSelector
+from api_schemas.jobs import JobError
+from api_schemas.registrations import ModelRegistration
+from service.store import audit, claims
+from service.store.clock import utc_now
+from service.store.database import Database, sqlite_url
+from service.store.failpoints import RETRY_FAILPOINTS
+from service.store.orm import Job
+from tests.fakes.desk import ERASE, NOTICE
+from tests.fakes.model import write_model
+from tests.fakes.stack import Stack, running_stack, wait_until
+from tests.kill.cluster import Cluster
+from tests.kill.faults import Fault, fault_injector
+
+POINTS = (*RETRY_FAILPOINTS, "accept.written", "accept.committed")
+LEASE = timedelta(seconds=30)
+
+
+@contextmanager
+def cluster_of(folder: Path) -> Iterator[Cluster]:
+    """A stack whose edits wait, because their queue is paused."""
+    with tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp") as short:
+        found: list[Cluster] = []
+        settings = {
+            "EXPUNGE_FAULTS": f"{short}/faults",
+            "EXPUNGE_CASE_UNDO_SECONDS": "0.1",
+            "EXPUNGE_HEALTHY_SECONDS": "0",
+            "EXPUNGE_MODEL_ROOTS": json.dumps([str(folder)]),
+        }
+        with (
+            fault_injector(Path(short) / "faults", lambda fault: found[0].apply_fault(fault)) as injector,
+            running_stack(folder / "data", **settings) as stack,
+        ):
+            database = Database(sqlite_url(folder / "data" / "expunge.db"))
+            found.append(Cluster(stack, database, None, 0, injector=injector))
+            yield found[0]
+            database.close()
+
+
+def post(stack: Stack, path: str, **headers: str) -> Any:
+    """Send a request until it is answered, as a client does that is not told what became of it."""
+    while True:
+        with suppress(httpx.TransportError):
+            reply = httpx.post(stack.url + path, headers=stack.authorization | headers, timeout=30)
+            if reply.status_code < 500:
+                assert reply.is_success, reply.text
+                return reply.json()
+
+
+def edit_of_case(stack: Stack) -> str:
+    """Open and decide a case. Returns its edit."""
+    body = {"bases": ["us-dmca"], "notice": NOTICE, "models": ["tiny"]}
+    case = stack.client.cases.create(CaseRequest.model_validate(body, strict=False))
+    stack.client.cases.decide(case, DecisionBody.model_validate(ERASE | {"removal": {"concept": "fox"}}))
+    wait_until(lambda: stack.client.cases.get(case.id).targets[0].edit)
+    return str(stack.client.cases.get(case.id).targets[0].edit)
+
+
+def edit_of_fleet(stack: Stack) -> str:
+    """Create a fleet of one model. Returns its edit."""
+    request = FleetRequest(selector=FleetSelector(models=["new"]), removals=[Removal(concept="owl")])
+    fleet = stack.client.fleets.create(request)
+    wait_until(lambda: next(iter(stack.client.fleets.targets(fleet.id))).edit)
+    return str(next(iter(stack.client.fleets.targets(fleet.id))).edit)
+
+
+def fail(database: Database, job_id: str) -> None:
+    with database.write() as session:
+        claim = claims.claim(session, job_id, owner="test", lease=LEASE, now=utc_now())
+        assert claim
+        claims.fail(session, claim, JobError(code="crashed", message="crashed"), now=utc_now())
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_api_loses_no_retry(tmp_path: Path, point: str) -> None:
+    with cluster_of(tmp_path) as cluster:
+        stack, database = cluster.stack, cluster.database
+        stack.client.models.register(ModelRegistration(id="new", path=str(write_model(tmp_path / "new"))))
+        wait_until(lambda: stack.client.models.get("new").status == "admitted", 90)
+        post(stack, "/v1/queues/edits/pause")
+        again: dict[str, str] = {}
+        for failed in (edit_of_case(stack), edit_of_fleet(stack)):
+            fail(database, failed)
+
+            def retry(failed: str = failed) -> None:
+                again[failed] = post(stack, f"/v1/jobs/{failed}/retry", **{"Idempotency-Key": failed})["id"]
+
+            client = threading.Thread(target=retry)
+            client.start()
+            cluster.inject(Fault(point, "api", "kill"))
+            client.join(60)
+        assert cluster.unreached == []
+        post(stack, "/v1/queues/edits/resume")
+        (case,), (fleet,) = list(stack.client.cases.list()), list(stack.client.fleets.list())
+        wait_until(lambda: stack.client.cases.get(case.id).state == "in_force", 60)
+        wait_until(lambda: stack.client.fleets.get(fleet.id).status == "in_force", 60)
+        targets = [
+            stack.client.cases.get(case.id).targets[0].edit,
+            next(iter(stack.client.fleets.targets(fleet.id))).edit,
+        ]
+        assert targets == list(again.values())
+        with database.read() as session:
+            edits = session.scalars(select(Job.id).where(Job.kind == "removal")).all()
+            assert sorted(edits) == sorted([*again, *again.values()]), "each retry made one job"
+            assert audit.verify(session).fault is None
