@@ -43,6 +43,54 @@ SOURCES: dict[str, str] = {
 }
 
 
+ACTIONS: dict[str, str] = {
+    "erase": "erase: remove the concept from the models",
+    "withhold": "withhold: stop serving the models",
+    "refuse": "refuse: reject the notice",
+    "none": "none: do nothing",
+}
+"""What a decision does, by its action."""
+
+DEADLINES: dict[str, str] = {
+    "action": "Act by",
+    "restore_not_before": "Restore not before",
+    "restore_not_after": "Restore not after",
+    "complaint_window": "Complaints until",
+    "retention": "Erase personal data on",
+}
+"""What is due, by the kind of a deadline."""
+
+EVENTS: dict[str, str] = {
+    "received": "notice received",
+    "opened": "case opened",
+    "read": "notice read",
+    "proposed": "decision proposed",
+    "approved": "decision approved",
+    "undone": "decision undone",
+    "applied": "decision applied",
+    "held": "restoration held",
+    "rejected": "counter-notice or complaint rejected",
+    "erased": "personal data erased",
+    "updated": "case changed",
+}
+"""Events whose kind alone does not say what happened."""
+
+PARTS: dict[str, str] = {
+    "notifier.name": "name of the sender",
+    "notifier.email": "e-mail address of the sender",
+    "notifier.address": "postal address of the sender",
+    "notifier.phone": "telephone number of the sender",
+    "statements.good_faith": "declaration of good faith",
+    "statements.accuracy": "declaration of accuracy",
+    "statements.authority": "declaration of authority to act",
+    "statements.perjury": "declaration under penalty of perjury",
+    "statements.no_consent": "declaration that there was no consent",
+    "statements.jurisdiction": "consent to jurisdiction",
+    "files": "evidence",
+}
+"""Parts of a notice whose field is not what people call them."""
+
+
 @dataclass(frozen=True)
 class Badge:
     """A word, and the class that gives it its shape."""
@@ -80,6 +128,11 @@ def deadline_badge(deadline: CaseDeadline, now: datetime) -> Badge:
     if deadline.kind in ("action", "restore_not_after"):
         return due_badge(deadline.due_at, now)
     return Badge(f"ends in {in_words(max(deadline.due_at - now, timedelta(0)))}", "")
+
+
+def missing_parts(fields: Sequence[str]) -> list[str]:
+    """Return what a notice lacks, in words."""
+    return [PARTS.get(field, field.replace("_", " ")) for field in fields]
 
 
 DECIDABLE = ("open", "applying", "at_risk", "in_force", "restored")

@@ -20,7 +20,8 @@ from api_schemas.cases_requests import (
 )
 from service.api.auth import OperatesCases, ReadsCases, ReadsPersonalData, ReviewsCases, WritesCases
 from service.api.dependencies import AppStateDep
-from service.api.routes.case_statements import find_statement, statement_response
+from service.api.routes import case_statements
+from service.api.routes.case_statements import find_statement
 from service.core.app_state import AppState
 from service.core.caller import Caller
 from service.core.cases import closing, contests, decisions, intake, queue, reading, serializers
@@ -29,6 +30,7 @@ from service.errors import ServiceError
 from service.store import cases as store
 from service.web import case_views
 from service.web.forms import FormDep, FormFields, parse
+from service.web.removal_form import KIND_LABELS
 from service.web.rendering import render
 from service.web.routes.cases import decision_values, notice_form, notice_values
 
@@ -151,7 +153,16 @@ def show_notice(case_id: str, request: Request, app_state: AppStateDep, caller: 
     sealed, case = reading.read_personal_data(app_state, caller, case_id), reading.read(app_state, caller, case_id)
     may_replace = "notice" in case_views.possible_actions(case, caller)
     form = notice_form(sealed.notice)
-    return render(request, "cases/notice.html", case=case, sealed=sealed, form=form, may_replace=may_replace)
+    return render(
+        request,
+        "cases/notice.html",
+        case=case,
+        sealed=sealed,
+        form=form,
+        may_replace=may_replace,
+        kinds=KIND_LABELS,
+        views=case_views,
+    )
 
 
 @router.post("/notice")
@@ -305,7 +316,13 @@ def erase(case_id: str, request: Request, app_state: AppStateDep, caller: Operat
 def show_statement(case_id: str, request: Request, app_state: AppStateDep, caller: ReadsCases) -> Response:
     """Show the statement of reasons, with links to its other forms."""
     case = reading.read(app_state, caller, case_id)
-    return render(request, "cases/statement.html", case=case, statement=find_statement(app_state, caller, case_id))
+    return render(
+        request,
+        "cases/statement.html",
+        case=case,
+        statement=find_statement(app_state, caller, case_id),
+        views=case_views,
+    )
 
 
 @router.get("/statement.{format}")
@@ -313,4 +330,4 @@ def download_statement(
     case_id: str, format: Literal["json", "dsa", "pdf"], app_state: AppStateDep, caller: ReadsCases
 ) -> Response:
     """Return the statement in another form."""
-    return statement_response(find_statement(app_state, caller, case_id), format)
+    return case_statements.read_statement_as(case_id, format, app_state, caller)

@@ -19,8 +19,10 @@ from service.errors import ServiceError
 from service.store import cases as store
 from service.store.cases import CaseFilter
 from service.store.ids import CASE_ID
+from service.web import case_views
 from service.web.case_views import SOURCES, due_badge, state_badge
 from service.web.forms import FormDep, FormFields, parse
+from service.web.removal_form import KIND_LABELS
 from service.web.rendering import render
 
 router = APIRouter(prefix="/cases")
@@ -108,6 +110,7 @@ def _new_page(request: Request, app_state: AppState, form: FormFields, error: Se
         form=form,
         error=error,
         sources=SOURCES,
+        kinds=KIND_LABELS,
     )
 
 
@@ -181,6 +184,7 @@ def decide_all(request: Request, app_state: AppStateDep, caller: WritesCases, fo
         form=form,
         outcome=outcome,
         error=error,
+        views=case_views,
     )
 
 

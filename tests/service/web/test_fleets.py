@@ -20,7 +20,7 @@ def client(signed_in: SignedIn) -> TestClient:
 
 def test_form_shows_the_models_and_creates_one_fleet(sample: SampleService, client: TestClient) -> None:
     page = client.post("/fleets/plan", data=FORM).text
-    assert "1 models, 1 edits to solve" in page
+    assert "1 model, 1 edit to solve" in page
     assert 'value="heron"' in page
     first, again = (client.post("/fleets", data=FORM).headers["location"] for _ in range(2))
     assert first == again
