@@ -45,12 +45,16 @@ class ImagePack:
         return self._buffer.getvalue()
 
 
-def encode_webp(image: np.ndarray, max_side: int) -> bytes:
-    """Return ``(height, width, 3)`` uint8 pixels as WebP, scaled down to a longer side; small images without loss."""
+def encode_webp(image: np.ndarray, max_side: int, *, keep_small_exact: bool = False) -> bytes:
+    """Return ``(height, width, 3)`` uint8 pixels as WebP, scaled down to a longer side.
+
+    Args:
+        keep_small_exact: encode small images without loss, which takes about five times as many bytes.
+    """
     picture = Pillow.fromarray(image)
     picture.thumbnail((max_side, max_side))
     buffer = io.BytesIO()
-    if max(picture.size) <= MAX_LOSSLESS_SIDE:
+    if keep_small_exact and max(picture.size) <= MAX_LOSSLESS_SIDE:
         picture.save(buffer, "WEBP", lossless=True, quality=LOSSLESS_EFFORT, method=LOSSLESS_METHOD)
     else:
         picture.save(buffer, "WEBP", quality=QUALITY)

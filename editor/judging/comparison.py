@@ -44,7 +44,7 @@ class PackWriter:
 
     def add(self, pair: Candidate, before: Image, after: Image) -> None:
         """Add a pair of images if there is room for it."""
-        contents = encode_webp(before, MAX_SIDE), encode_webp(after, MAX_SIDE)
+        contents = [encode_webp(image, MAX_SIDE, keep_small_exact=True) for image in (before, after)]
         if self.pack.size + sum(map(len, contents)) > MAX_PACK_BYTES:
             self.omitted += 1
             return

@@ -1,6 +1,7 @@
 """Static files. Their paths contain their digests, so browsers may cache them for ever."""
 
 import base64
+import gzip
 import hashlib
 import mimetypes
 import re
@@ -21,6 +22,8 @@ class Asset:
 
     name: str
     content: bytes
+    compressed: bytes
+    """The content with gzip. It is the same for everybody, so its length reveals nothing."""
     media_type: str
     url: str
     integrity: str
@@ -45,4 +48,4 @@ def _load(path: Path) -> Asset:
     integrity = f"sha256-{base64.b64encode(digest.digest()).decode()}"
     url = f"{STATIC_ROOT}{digest.hexdigest()[:_PATH_DIGITS]}/{path.name}"
     media_type = re.sub(r"^(text/.*)", r"\1; charset=utf-8", mimetypes.guess_type(path.name)[0] or "")
-    return Asset(path.name, content, media_type, url, integrity)
+    return Asset(path.name, content, gzip.compress(content, mtime=0), media_type, url, integrity)

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 
 from fastapi import Request, Response
 
+from api_schemas.comparisons import Comparison
 from service.api.routes.artifacts import direct_response
 from service.core import serializers
 from service.core.app_state import AppState
 from service.core.caller import Caller
+from service.core.comparisons import Order, read_comparison
+from service.errors import NotFound
 from service.store import jobs
 from service.store.orm import Artifact, Job
 from service.web.rendering import render
@@ -19,6 +22,14 @@ REPORT_FILE = "report.json"
 def find_file(job: Job, name: str) -> Artifact | None:
     """Return a published file of a job, or None."""
     return next((file for file in job.artifacts if file.name == name), None)
+
+
+def find_comparison(app_state: AppState, job: Job, order: Order = "group") -> Comparison:
+    """Return the index of an edit's images, which is empty if it has published none."""
+    try:
+        return read_comparison(app_state, job, order=order)
+    except NotFound:
+        return Comparison(pairs=[], omitted=0)
 
 
 def read_file(app_state: AppState, file: Artifact) -> bytes:

@@ -11,6 +11,8 @@ from tests.ui.page_checks import check_everywhere, overflow, serious_findings
 from tests.ui.results_site import HOSTILE, PROMPT, ResultsSite, results_site
 
 OpenPage = Callable[..., Page]
+FIRST_VISIT_BYTES = 100_000
+"""Of a report without its images: page, styles and scripts."""
 PATHS = {
     "compare": "/compare/{edit_id}",
     "compare-changed": "/compare/{edit_id}?order=changed&group=retain",
@@ -73,6 +75,22 @@ def open_page(browser: Browser, site: ResultsSite, state: dict[str, object]) -> 
 @pytest.mark.parametrize("name", [name for name in PATHS if name != "compare-ink"])
 def test_page_is_right_everywhere(open_page: OpenPage, name: str) -> None:
     check_everywhere(partial(open_page, name), name)
+
+
+def test_sheets_of_a_report_are_loaded_when_they_are_opened(
+    browser: Browser, site: ResultsSite, state: dict[str, object]
+) -> None:
+    """They are the bulk of a first visit; the page shows a few small pairs at once."""
+    context = browser.new_context(base_url=site.url, storage_state=state)  # type: ignore[arg-type]
+    page, loaded = context.new_page(), dict[str, int]()
+    page.on("requestfinished", lambda one: loaded.update({one.url: sum(one.sizes().values())}))
+    page.goto(PATHS["report"].format(**vars(site)), wait_until="networkidle")
+    assert sum(size for url, size in loaded.items() if "/images/" not in url) <= FIRST_VISIT_BYTES
+    assert page.get_by_label("Images before and after").locator("figure.image-pair").count() == 2
+    sheets = page.locator("summary").filter(has_text="Sample sheets")
+    with page.expect_request("**/files/figures/samples-target-0.png"):
+        sheets.click()
+    context.close()
 
 
 def test_screenshots_of_the_readme_are_written(open_page: OpenPage) -> None:

@@ -5,24 +5,22 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from api_schemas.comparisons import Comparison, ImageComparison
+from api_schemas.comparisons import ImageComparison
 from api_schemas.judging import GroupName
 from service.api.auth import ReadsArtifacts
 from service.api.dependencies import AppStateDep
 from service.api.routes.comparisons import ComparedName, compared_image
 from service.api.routes.edits import EditId, load_edit
 from service.core import serializers
-from service.core.comparisons import Order, read_comparison
-from service.errors import NotFound
+from service.core.comparisons import Order
 from service.web import report_words
-from service.web.edit_pages import choose_edit
+from service.web.edit_pages import choose_edit, find_comparison
 from service.web.rendering import render
 
 router = APIRouter(prefix="/compare")
 
 PAGE_PROMPTS = 12
 """Prompts on a page."""
-EMPTY = Comparison(pairs=[], omitted=0)
 
 
 @router.get("")
@@ -45,10 +43,7 @@ def show(
 ) -> Response:
     """Show pairs of images by prompt, side by side; a script adds slider, fade and difference."""
     job = load_edit(app_state, caller, edit_id)
-    try:
-        whole = read_comparison(app_state, job, order=order)
-    except NotFound:
-        whole = EMPTY
+    whole = find_comparison(app_state, job, order)
     found = [pair for pair in whole.pairs if group in (None, pair.group)]
     rows = [(prompt, list(pairs)) for prompt, pairs in groupby(found, key=_row)]
     edit = serializers.edit(job)

@@ -12,7 +12,7 @@ from service.core import serializers
 from service.core.app_state import AppState
 from service.store.orm import Job
 from service.web import charts, report_words
-from service.web.edit_pages import REPORT_FILE, choose_edit, find_file, image_response, read_file
+from service.web.edit_pages import REPORT_FILE, choose_edit, find_comparison, find_file, image_response, read_file
 from service.web.rendering import render
 from service.web.report_features import find_features
 
@@ -20,6 +20,8 @@ router = APIRouter(prefix="/report")
 
 MAX_WORD_MAPS = 4
 """Word maps on a page; an edit of many concepts has one for each."""
+MAX_EXAMPLES = 4
+"""Pairs of images on the page: it stays small, and the others are compared on a page of their own."""
 IMAGE_SUFFIXES = (".png", ".webp")
 
 
@@ -49,7 +51,8 @@ def show(request: Request, edit_id: EditId, app_state: AppStateDep, caller: Read
         word_maps=list(filter(None, (charts.word_map(report, one) for one in report.traces))) if report else [],
         max_word_maps=MAX_WORD_MAPS,
         features=find_features(app_state, caller, report) if report else [],
-        sheets=[file.name for file in job.artifacts if file.kind == "figure" and file.name.endswith(IMAGE_SUFFIXES)],
+        examples=[pair for pair in find_comparison(app_state, job).pairs if pair.group == "target"][:MAX_EXAMPLES],
+        sheets=[file for file in job.artifacts if file.kind == "figure" and file.name.endswith(IMAGE_SUFFIXES)],
         host=str(request.base_url).rstrip("/"),
     )
 

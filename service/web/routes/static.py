@@ -1,6 +1,8 @@
 """Static files and the first page."""
 
-from fastapi import APIRouter, Request, Response
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
 from starlette.responses import RedirectResponse
 
 from service.errors import Forbidden, NotFound
@@ -10,15 +12,18 @@ from service.web.sessions import HOME_PATH
 
 router = APIRouter()
 
-CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+CACHE_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable", "Vary": "Accept-Encoding"}
 
 
 @router.get(STATIC_ROOT + "{path:path}")
-def read_static(path: str) -> Response:
-    """Return a static file. Its path changes with its content."""
+def read_static(path: str, accept_encoding: Annotated[str, Header()] = "") -> Response:
+    """Return a static file, compressed if the browser reads that. Its path changes with its content."""
     found = assets().get(STATIC_ROOT + path)
     if found is None:
         raise NotFound("There is no such file.", remedy="Load the page again.")
+    if "gzip" in accept_encoding:
+        headers = CACHE_FOR_EVER | {"Content-Encoding": "gzip"}
+        return Response(found.compressed, headers=headers, media_type=found.media_type)
     return Response(found.content, headers=CACHE_FOR_EVER, media_type=found.media_type)
 
 

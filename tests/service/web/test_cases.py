@@ -61,7 +61,7 @@ def test_notice_becomes_a_case_whose_page_has_no_personal_data(signed_in: Signed
     notice = browser.get(f"{path}/notice")
     assert notice.headers["cache-control"] == "no-store"
     assert "&lt;b&gt;zyx&lt;/b&gt;" in notice.text
-    assert "<strong>read</strong>" in browser.get(path).text
+    assert "<strong>notice read</strong>" in browser.get(path).text
 
 
 def test_refused_notice_keeps_what_was_entered(signed_in: SignedIn) -> None:
@@ -75,7 +75,7 @@ def test_incomplete_notice_says_what_is_missing(signed_in: SignedIn) -> None:
     browser = signed_in()
     path = create(browser, signature="", statement="good_faith")
     page = browser.get(path).text
-    assert "Missing: signature, statements.accuracy, statements.perjury." in page
+    assert "Missing: signature, declaration of accuracy, declaration under penalty of perjury." in page
     form = browser.get(f"{path}/notice").text
     assert f'value="{CANARIES[0]}"' in form
     assert browser.post(f"{path}/notice", data=FORM | {"version": fields(form)["version"]}).status_code == 303

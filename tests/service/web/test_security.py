@@ -109,6 +109,17 @@ def test_static_files_are_what_the_page_expects(visitor: TestClient) -> None:
         assert base64.b64decode(integrity) == hashlib.sha256(content).digest(), url
 
 
+def test_static_files_are_compressed_for_browsers_that_read_that(visitor: TestClient) -> None:
+    url, lengths = asset("htmx.min.js").url, []
+    for encoding in ("identity", "gzip, br"):
+        reply = visitor.get(url, headers={"Accept-Encoding": encoding})
+        assert hashlib.sha256(reply.content).hexdigest() == hashlib.sha256(asset("htmx.min.js").content).hexdigest()
+        assert reply.headers["vary"] == "Accept-Encoding"
+        lengths.append(int(reply.headers["content-length"]))
+    assert lengths[1] < lengths[0] / 2
+    assert reply.headers["content-encoding"] == "gzip"
+
+
 def test_vendored_files_are_as_published(visitor: TestClient) -> None:
     files = tomllib.loads((STATIC_FOLDER / "vendored.toml").read_text())["file"]
     for file in files:
