@@ -1,49 +1,34 @@
-"""Handles one message: claims the job, runs its phases and publishes. Every outcome is recorded in the job's row."""
+"""Handles one message: claims the job, runs its phases and records the outcome."""
 
 import logging
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from celery.exceptions import SoftTimeLimitExceeded
-from sqlalchemy.orm import Session
 
 from api_schemas.calibrations import CalibrationTask
 from api_schemas.edits import EditRequest
 from api_schemas.fleets import FleetTask
-from api_schemas.jobs import QUICK_KINDS, JobError, Status
+from api_schemas.jobs import QUICK_KINDS, Status
 from api_schemas.previews import PreviewTask
 from api_schemas.registrations import RegistrationTask
-from api_schemas.report import Verdict
 from editor.errors import EditorError
 from editor.generation.warm_pipelines import WarmPipelines
 from editor.io.digest_cache import DIGEST_FOLDER, remembered_digest
-from service.store import (
-    calibrations,
-    claims,
-    fair_queue,
-    fleets,
-    ledgers,
-    logs,
-    model_registrations,
-    registered_files,
-)
+from service.store import claims, fair_queue, logs, registered_files
 from service.store.base_models import ModelRegistry, RegisteredModel
 from service.store.blobs import ArtifactStore
 from service.store.calibrations import NewCalibration
 from service.store.celery_config import EDIT_QUEUE
-from service.store.claims import Claim, StoredArtifact
+from service.store.claims import Claim
 from service.store.clock import Clock, utc_now
 from service.store.database import Database
 from service.store.errors import BlobCorrupted, BlobMissing, LedgerMoved, StoreError, StoreUnavailable
 from service.store.failpoints import failpoint
-from service.store.ledgers import NextRevision
-from service.store.model_registrations import NewDescription
 from service.store.orm import Job
 from worker import (
     calibration,
@@ -61,6 +46,7 @@ from worker import (
 from worker.calibration import PublishedCalibrations
 from worker.errors import JobCanceled, LeaseLost, WorkerStopped
 from worker.lease import Lease
+from worker.outcomes import OutcomeRecorder, RunResult
 from worker.progress import ProgressReporter
 from worker.registration import Registration
 from worker.settings import WorkerSettings
@@ -69,22 +55,7 @@ if TYPE_CHECKING:
     from editor import jobs
     from editor.generation.sampling import SharedCache
 
-T = TypeVar("T")
-
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """The result of a run: its files are in the blob store but not yet published."""
-
-    files: list[StoredArtifact]
-    verdict: Verdict | None = None
-    next_revision: NextRevision | None = None
-    calibration: NewCalibration | None = None
-    description: NewDescription | None = None
-    is_carried: bool = False
-    """Whether the delta of another edit was carried over."""
 
 
 @dataclass
@@ -143,10 +114,11 @@ class Runner:
 
     def _claim_and_run(self, take: Callable[..., Claim | None], job_id: str) -> None:
         failpoint("claim.received")
-        claim = self._write(
+        claim = db_retry.write_with_retry(
+            self.database,
             lambda session: take(
                 session, job_id, owner=self.settings.owner, lease=self.settings.lease, now=self.clock()
-            )
+            ),
         )
         if claim is None:
             log.info("%s: has ended or is claimed by another worker", job_id)
@@ -163,25 +135,26 @@ class Runner:
 
     def _attempt(self, claim: Claim, progress: ProgressReporter) -> None:
         """Run the job and record the outcome."""
+        outcomes = OutcomeRecorder(self.settings, self.database, self.registry, self.clock)
         try:
-            self._succeed(claim, self._run_job(claim, progress))
+            outcomes.succeed(claim, self._run_job(claim, progress))
         except LeaseLost:
             log.warning("%s: the lease was lost to another worker", claim.job_id)
         except JobCanceled:
-            self._cancel(claim)
+            outcomes.cancel(claim)
         except WorkerStopped:
-            self._requeue(claim, "the worker was stopped, queued again")
+            outcomes.requeue(claim, "the worker was stopped, queued again")
         except StoreUnavailable as error:
-            self._retry(claim, error, progress.phase)
+            outcomes.retry(claim, error, progress.phase)
         except LedgerMoved as error:
-            self._requeue(claim, error.message)
+            outcomes.requeue(claim, error.message)
         except (EditorError, StoreError) as error:
-            self._fail(claim, job_errors.refused_error(error, progress.phase))
+            outcomes.fail(claim, job_errors.refused_error(error, progress.phase))
         except SoftTimeLimitExceeded:
-            self._fail(claim, job_errors.time_limit_error(self.settings.hard_limit_seconds, progress.phase))
+            outcomes.fail(claim, job_errors.time_limit_error(self.settings.hard_limit_seconds, progress.phase))
         except Exception as error:
             job_errors.log_crash(claim, error)
-            self._retry(claim, error, progress.phase)
+            outcomes.retry(claim, error, progress.phase)
 
     def _run_job(self, claim: Claim, progress: ProgressReporter) -> RunResult:
         """Run a job. Raises `UnknownModel`, `RefusedModel`, `RegisteredModelChanged`."""
@@ -340,60 +313,3 @@ class Runner:
             published_calibrations=PublishedCalibrations(self.database, self.blobs),
             warm=self.pipelines,
         )
-
-    def _succeed(self, claim: Claim, result: RunResult) -> None:
-        manifest = result.files[-1].sha256 if result.files else None
-
-        def publish(session: Session) -> bool:
-            published = claims.succeed(session, claim, result.files, manifest, result.verdict, now=self.clock())
-            if published and result.next_revision:
-                ledgers.advance(session, session.get_one(Job, claim.job_id), result.next_revision, now=self.clock())
-            if published and claim.revokes:
-                fleets.reopen(session, claim.revokes)
-            if published and claim.kind == "removal" and not result.is_carried:
-                fleets.record_solved(session, claim.job_id)
-            if published and result.calibration:
-                self._record_calibration(session, claim, result.calibration)
-            if published and result.description:
-                job = session.get_one(Job, claim.job_id)
-                model_registrations.record(session, job, result.description, now=self.clock())
-            return published
-
-        published = self._write(publish)
-        failpoint("publish.committed")
-        self._clean_up(claim, published)
-
-    def _record_calibration(self, session: Session, claim: Claim, new: NewCalibration) -> None:
-        revision = calibrations.current_revision(session, self.registry.get(claim.request.model))
-        calibrations.record(session, session.get_one(Job, claim.job_id), new, revision, now=self.clock())
-
-    def _requeue(self, claim: Claim, reason: str) -> None:
-        """Requeue a job at once, because the ledger has moved or the worker was stopped. Does not count as an attempt."""
-        self._write(
-            lambda session: claims.release(session, claim, reason, now=self.clock(), delay=timedelta(), counted=False)
-        )
-
-    def _cancel(self, claim: Claim) -> None:
-        self._clean_up(claim, self._write(lambda session: claims.cancel(session, claim, now=self.clock())))
-
-    def _fail(self, claim: Claim, error: JobError) -> None:
-        self._clean_up(claim, self._write(lambda session: claims.fail(session, claim, error, now=self.clock())))
-
-    def _retry(self, claim: Claim, error: Exception, phase: str | None) -> None:
-        """Requeue a job after an unexpected error, which may be specific to this machine."""
-        if claim.is_last_attempt:
-            self._fail(claim, job_errors.crash_error(error, phase))
-            return
-        delay = timedelta(seconds=self.settings.retry_seconds * 2 ** (claim.attempt - 1))
-        reason = f"attempt {claim.attempt} crashed ({type(error).__name__}), queued again"
-        self._write(lambda session: claims.release(session, claim, reason, now=self.clock(), delay=delay))
-
-    def _write(self, change: Callable[[Session], T]) -> T:
-        return db_retry.write_with_retry(self.database, change)
-
-    def _clean_up(self, claim: Claim, ours: bool) -> None:
-        """Delete the work folder if this worker ended the job."""
-        if claim.kind == "registration":
-            self.registry.forget(claim.request.model)
-        if ours:
-            shutil.rmtree(self.settings.workdir(claim.job_id), ignore_errors=True)

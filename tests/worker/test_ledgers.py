@@ -10,6 +10,7 @@ import pytest
 from api_schemas.edits import EditRequest, Removal
 from api_schemas.ledgers import LedgerSnapshot
 from service.store import claims, ledgers
+from service.store.claims import Claim
 from service.store.database import Database
 from service.store.jobs import NewJob, create
 from service.store.orm import Job
@@ -17,6 +18,7 @@ from tests.fakes import editor as fake_editor
 from tests.fakes.clock import FakeClock
 from worker import ledger_snapshot
 from worker.job_protocol import JobModule
+from worker.outcomes import OutcomeRecorder, RunResult
 from worker.runner import Runner
 from worker.settings import WorkerSettings
 
@@ -144,15 +146,15 @@ def test_tenants_have_separate_ledgers(runner: Runner, database: Database, submi
 
 def overtaking_job(runner: Runner, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
     """Let another job end just before the first attempt to publish."""
-    real = Runner._succeed
+    real = OutcomeRecorder.succeed
     waiting = [other]
 
-    def succeed(self: Runner, claim: object, result: object) -> None:
+    def succeed(self: OutcomeRecorder, claim: Claim, result: RunResult) -> None:
         if waiting:
             replace(runner, settings=runner.settings.model_copy(update={"worker_name": "b"})).run(waiting.pop())
-        real(self, claim, result)  # type: ignore[arg-type]
+        real(self, claim, result)
 
-    monkeypatch.setattr(Runner, "_succeed", succeed)
+    monkeypatch.setattr(OutcomeRecorder, "succeed", succeed)
 
 
 def test_overtaken_job_is_solved_again(
