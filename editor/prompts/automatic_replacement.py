@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from editor.prompts.concepts import Destination, ResolvedRemoval, profile_class
 from editor.prompts.profile import Profile
-from editor.prompts.prompt_builder import PromptBuilder, trailing_words
+from editor.prompts.prompt_builder import PromptBuilder
+from editor.prompts.retained_phrases import trailing_words
 from editor.prompts.templates import evenly_spaced
 
 MAX_CANDIDATES = 24

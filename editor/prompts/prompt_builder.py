@@ -1,7 +1,7 @@
 """The prompts of a request, tokenized for one text encoder: pairs to edit with, prompts to retain, held-out prompts."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from itertools import compress, cycle
@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from api_schemas.conflicts import normalize_words, subsequences
 from api_schemas.kinds import prompt_slot
 from api_schemas.report import NameSource
 from editor.checkpoints import Checkpoint, open_checkpoint
@@ -21,13 +20,12 @@ from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval, takes_
 from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.recombined_prompts import recombined_texts
+from editor.prompts.retained_phrases import NO_LIMITS, retain_phrases, retained_names
 from editor.prompts.templates import (
     concept_contexts,
     diagonal_pairs,
     evenly_spaced,
     held_out_wordings,
-    named_phrases,
-    object_style_phrases,
 )
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt
 from editor.prompts.tokenizer_cache import EncodedText, TokenizerCache
@@ -38,10 +36,6 @@ SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
 RECOMBINED_SHARE = 0.6
 """Share of the retain prompts of an edit that are recombined, at most one for each phrase."""
-RETAINED_KINDS: tuple[ConceptKind, ...] = ("object", "style", "person", "character", "brand")
-"""Kinds of which other concepts are preserved. Other unsafe content is not."""
-
-NO_LIMITS: Mapping[ConceptKind, int] = {}
 
 
 @dataclass(frozen=True)
@@ -228,51 +222,14 @@ class PromptBuilder:
     # Prompts to retain.
 
     def retained_names(self, kind: ConceptKind, removals: Sequence[ResolvedRemoval]) -> list[str]:
-        """Return the names of a kind that no removal covers, first those that the request asks to preserve.
-
-        A removal of "bear" covers polar bears and all that the profile says are bears, but not bear traps.
-        """
-        removed = {name.lower() for removal in removals for name in removal.given_names}
-        covered = {*self.profile.members_of(removed)} if kind == "object" else set()
-        preserved = [name for name in preserve_names(removals, kind) if name.lower() not in removed]
-        listed = (name for name in self.profile.names_of(kind) if name not in covered)
-        return list(
-            dict.fromkeys([*preserved, *(name for name in listed if removed.isdisjoint(trailing_words(name.lower())))])
-        )
-
-    def sample_retained_names(
-        self, kind: ConceptKind, removals: Sequence[ResolvedRemoval], limit: int | None
-    ) -> list[str]:
-        """Return the retained names of a kind, or at most ``limit``, those that the request asks to preserve among them."""
-        names, wanted = self.retained_names(kind, removals), {*preserve_names(removals, kind)}
-        if limit is None or len(names) <= limit:
-            return names
-        preserved = [name for name in names if name in wanted]
-        others = [name for name in names if name not in wanted]
-        return preserved + evenly_spaced(others, max(limit - len(preserved), 0))
+        """Return the names of a kind that no removal covers; see :func:`editor.prompts.retained_phrases.retained_names`."""
+        return retained_names(self.profile, kind, removals)
 
     def retain_phrases(
         self, removals: Sequence[ResolvedRemoval], limits: Mapping[ConceptKind, int] = NO_LIMITS
     ) -> tuple[Phrase, ...]:
-        """Return every retained object, plain and in every retained style, in surroundings that name nothing removed.
-
-        Retained people, characters and brands follow, then negative prompts.
-
-        Args:
-            removals: what is not retained.
-            limits: most names of a kind, evenly spaced after those that the request asks to preserve.
-        """
-        names = {kind: self.sample_retained_names(kind, removals, limits.get(kind)) for kind in RETAINED_KINDS}
-        preserved = {name for kind in ("object", "style") for name in preserve_names(removals, kind)}
-        phrases = list(object_style_phrases(self.profile, names["object"], names["style"], preserved))
-        for kind in ("person", "character", "brand"):
-            phrases += named_phrases(self.profile, kind, names[kind])
-        phrases += (Phrase(text, "") for text in self.profile.negative_prompts)
-        removed = {normalize_words(name) for removal in removals for name in removal.given_names}
-        longest = max(map(len, removed), default=0)
-        surroundings = {phrase.surroundings for phrase in phrases}
-        neutral = {text for text in surroundings if removed.isdisjoint(subsequences(normalize_words(text), longest))}
-        return tuple(phrase for phrase in phrases if phrase.surroundings in neutral)
+        """Return the phrases that no removal concerns; see :func:`editor.prompts.retained_phrases.retain_phrases`."""
+        return retain_phrases(self.profile, removals, limits)
 
     def retain_texts(self, phrases: Sequence[Phrase], limit: int) -> list[str]:
         """Return at most ``limit`` prompts of :meth:`retain_phrases`, all negative prompts among them.
@@ -289,17 +246,6 @@ class PromptBuilder:
         """Return at most ``limit`` prompts of :meth:`retain_phrases` that name a style, in held-out wordings."""
         styled = evenly_spaced([phrase for phrase in phrases if phrase.style], limit)
         return self.select_fitting([phrase.text() for phrase in self.in_held_out_wordings(styled)])
-
-
-def trailing_words(name: str) -> Iterator[str]:
-    """Yield a name and what it is a kind of by its last words: "polar bear" -> "polar bear", "bear"."""
-    words = name.split()
-    return (" ".join(words[start:]) for start in range(len(words)))
-
-
-def preserve_names(removals: Sequence[ResolvedRemoval], kind: str) -> list[str]:
-    """Return the names to preserve of the removals of one kind."""
-    return [name for removal in removals if removal.concept.kind == kind for name in removal.preserve]
 
 
 def name_spans(name: str, text: str) -> list[tuple[int, int]]:
