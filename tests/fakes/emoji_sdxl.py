@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from editor.emoji import WEIGHTS
 from editor.prompts.profile import PROFILE_FILE
-from tests.fakes.pipelines import WIDTH, clip
+from tests.fakes.text_encoders import WIDTH, clip
 
 MAGNIFICATION = 1000.0
 """Of the normalized states beside those that are not: 0.1 % of error."""

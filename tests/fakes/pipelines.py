@@ -13,6 +13,7 @@ import torch
 from diffusers import (
     AutoencoderDC,
     AutoencoderKL,
+    AutoencoderKLQwenImage,
     ChromaPipeline,
     ChromaTransformer2DModel,
     DDIMScheduler,
@@ -21,8 +22,12 @@ from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     FluxPipeline,
     FluxTransformer2DModel,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
     SanaPipeline,
     SanaTransformer2DModel,
     SD3Transformer2DModel,
@@ -30,84 +35,23 @@ from diffusers import (
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
+    ZImagePipeline,
+    ZImageTransformer2DModel,
 )
 from torch import nn
-from transformers import (
-    CLIPTextConfig,
-    CLIPTextModel,
-    CLIPTextModelWithProjection,
-    CLIPTokenizer,
-    Gemma2Config,
-    Gemma2Model,
-    GemmaTokenizer,
-    T5Config,
-    T5EncoderModel,
-    T5Tokenizer,
-)
 
 from editor.emoji.profile import PROFILE
 from editor.prompts.profile import PROFILE_FILE
-from research.emoji.train_tokenizer import CONTEXT, train_tokenizer
-
-WIDTH = 32
-"""Width of every text encoder."""
-PIECES = ("a", "fox", "dog", "face", "cat", "owl", "pizza", "in", "the", "style", "of", "noto", "ink")
-"""Words that the tokenizers of T5 and Gemma know; they split others into letters."""
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
+from tests.fakes.text_encoders import WIDTH, clip, clip_tokenizer, gemma, qwen2_5_vl, qwen3, t5
 
 
-@cache
-def clip_tokenizer() -> CLIPTokenizer:
-    return train_tokenizer()
-
-
-def clip(*, projected: bool = False, activation: str = "quick_gelu") -> CLIPTextModel:
-    tokenizer = clip_tokenizer()
-    config = CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=2 * WIDTH,
-        projection_dim=WIDTH,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        hidden_act=activation,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return (CLIPTextModelWithProjection if projected else CLIPTextModel)(config)
-
-
-def t5(width: int = WIDTH) -> tuple[T5EncoderModel, T5Tokenizer]:
-    words = ["<pad>", "</s>", "<unk>", *(f"▁{word}" for word in PIECES), "▁", *LETTERS]
-    tokenizer = T5Tokenizer(vocab=[(word, -float(i)) for i, word in enumerate(words)], extra_ids=0)
-    config = T5Config(vocab_size=len(tokenizer), d_model=width, d_kv=8, d_ff=WIDTH, num_layers=2, num_heads=4)
-    return T5EncoderModel(config), tokenizer
-
-
-def gemma() -> tuple[Gemma2Model, GemmaTokenizer]:
-    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *LETTERS]
-    tokenizer = GemmaTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
-    config = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=WIDTH,
-        intermediate_size=WIDTH,
-        head_dim=8,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        attn_implementation="eager",
-    )
-    return Gemma2Model(config), tokenizer
-
-
-def vae(channels: int = 4, **more: Any) -> AutoencoderKL:
+def vae(blocks: int = 2, **more: Any) -> AutoencoderKL:
     return AutoencoderKL(
-        block_out_channels=(8, 8),
-        down_block_types=("DownEncoderBlock2D",) * 2,
-        up_block_types=("UpDecoderBlock2D",) * 2,
+        block_out_channels=(8,) * blocks,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
         norm_num_groups=4,
-        latent_channels=channels,
+        latent_channels=4,
         sample_size=16,
         **more,
     )
@@ -236,6 +180,37 @@ def sana() -> Any:
     return SanaPipeline(tokenizer, encoder, deep_compression_vae(), transformer, scheduler)
 
 
+def qwen_image() -> Any:
+    transformer = QwenImageTransformer2DModel(
+        in_channels=16, out_channels=4, num_layers=2, attention_head_dim=16, num_attention_heads=2,
+        joint_attention_dim=WIDTH, axes_dims_rope=(4, 6, 6),
+    )  # fmt: skip
+    decoder = AutoencoderKLQwenImage(
+        base_dim=8, z_dim=4, dim_mult=[1, 2], num_res_blocks=1, temperal_downsample=[False], latents_mean=[0.0] * 4,
+        latents_std=[1.0] * 4,
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True)
+    return QwenImagePipeline(scheduler, decoder, *qwen2_5_vl(), transformer)
+
+
+def z_image() -> Any:
+    transformer = ZImageTransformer2DModel(
+        in_channels=4, dim=WIDTH, n_layers=2, n_refiner_layers=1, n_heads=2, n_kv_heads=2, cap_feat_dim=WIDTH,
+        axes_dims=[4, 6, 6], axes_lens=[1024, 64, 64],
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return ZImagePipeline(scheduler, vae(shift_factor=0.1), *qwen3(), transformer)
+
+
+def lumina2() -> Any:
+    transformer = Lumina2Transformer2DModel(
+        sample_size=4, in_channels=4, hidden_size=WIDTH, num_layers=2, num_refiner_layers=1, num_attention_heads=2,
+        num_kv_heads=1, multiple_of=8, axes_dim_rope=(4, 6, 6), axes_lens=(512, 64, 64), cap_feat_dim=WIDTH,
+    )  # fmt: skip
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=6.0)
+    return Lumina2Pipeline(transformer, scheduler, vae(blocks=4, shift_factor=0.1), *gemma())
+
+
 PIPELINES: dict[str, Callable[[], Any]] = {
     "stable-diffusion-1": stable_diffusion_1,
     "stable-diffusion-2": stable_diffusion_2,
@@ -247,12 +222,15 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "chroma": chroma,
     "pixart": pixart,
     "sana": sana,
+    "qwen-image": qwen_image,
+    "z-image": z_image,
+    "lumina2": lumina2,
 }
-NEWER_FAMILIES = ("chroma", "flux-undistilled")
+NEWER_FAMILIES = ("chroma", "flux-undistilled", "qwen-image", "z-image", "lumina2")
 """Families that have no code of their own."""
 FAMILIES = tuple(family for family in PIPELINES if family not in NEWER_FAMILIES)
-SIZES = dict.fromkeys(PIPELINES, 16) | {"sana": 32}
-"""Height and width of an image in pixels. Not every pipeline has it as its default: FLUX, Chroma and Sana have 1024 x 1024."""
+SIZES = dict.fromkeys(PIPELINES, 16) | {"sana": 32, "lumina2": 32}
+"""Height and width of an image in pixels. Most transformers' pipelines have 1024 x 1024 as their default."""
 CLIP_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "flux-schnell")
 """Families with a CLIP text encoder, which an edit needs."""
 UNET_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl")

@@ -12,6 +12,8 @@ from editor.generation.config import ImageSpec, Sampler
 from editor.generation.sampling import generate_images
 from tests.fakes.pipelines import FAMILIES, NEWER_FAMILIES, SIZES, UNET_FAMILIES, shared_pipeline
 
+NEGATIVE_PROMPTS = {"flux-undistilled": "", "qwen-image": " "}
+"""The negative prompts of families whose classifier-free guidance has an argument of its own."""
 SPECS = [ImageSpec("a fox in the style of noto", 1), ImageSpec("a pizza, ink", 2)]
 
 
@@ -24,14 +26,15 @@ def reference(pipeline: Any, sampler: Sampler, spec: ImageSpec) -> np.ndarray:
     """Return diffusers' image of one prompt, ``(height, width, 3)`` from 0 to 1 in steps of 1 / 255."""
     fixed = {"use_resolution_binning": False, "clean_caption": False}
     accepted = inspect.signature(pipeline.__call__).parameters
-    undistilled = pipeline is shared_pipeline("flux-undistilled")
-    guidance = {"true_cfg_scale": sampler.guidance, "negative_prompt": ""} if undistilled else {}
+    negative = next((text for family, text in NEGATIVE_PROMPTS.items() if pipeline is shared_pipeline(family)), None)
+    guided = {"guidance_scale": sampler.guidance}
+    guidance = guided if negative is None else {"true_cfg_scale": sampler.guidance, "negative_prompt": negative}
     image = pipeline(
         spec.prompt,
         height=sampler.height,
         width=sampler.width,
         num_inference_steps=sampler.steps,
-        **guidance or {"guidance_scale": sampler.guidance},
+        **guidance,
         generator=torch.Generator().manual_seed(spec.seed),
         output_type="np",
         **{name: value for name, value in fixed.items() if name in accepted},

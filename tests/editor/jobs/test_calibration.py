@@ -20,7 +20,8 @@ from editor.jobs.calibration import CalibrationOptions, CalibrationRun
 from editor.jobs.calibration_job import list_files
 from editor.judging.feature_scores.calibration import CALIBRATION_FILE, load_instruments, read_calibration
 from editor.prompts import PromptBuilder
-from tests.fakes.pipelines import clip_tokenizer, shared_pipeline
+from tests.fakes.pipelines import shared_pipeline
+from tests.fakes.text_encoders import clip_tokenizer
 
 OPTIONS = CalibrationOptions(objects=14, images=4, latents=16, active_latents=2, training_steps=20)
 

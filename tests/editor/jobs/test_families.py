@@ -118,7 +118,14 @@ def test_attacks_run_on_two_encoders_or_say_that_they_do_not(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("family", "pipeline", "encoder"), [("pixart", "PixArtSigma", "t5"), ("sana", "Sana", "gemma2")]
+    ("family", "pipeline", "encoder"),
+    [
+        ("pixart", "PixArtSigma", "t5"),
+        ("sana", "Sana", "gemma2"),
+        ("qwen-image", "QwenImage", "qwen2_5_vl"),
+        ("z-image", "ZImage", "qwen3"),
+        ("lumina2", "Lumina2", "gemma2"),
+    ],
 )
 def test_a_family_without_a_clip_encoder_is_refused_with_what_reads_its_prompts(
     family: str, pipeline: str, encoder: str, tmp_path: Path
