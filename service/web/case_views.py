@@ -72,6 +72,7 @@ EVENTS: dict[str, str] = {
     "rejected": "counter-notice or complaint rejected",
     "erased": "personal data erased",
     "updated": "case changed",
+    "statement": "statement of reasons issued",
 }
 """Events whose kind alone does not say what happened."""
 
