@@ -88,7 +88,7 @@ class CaseChange:
         if self.case.state not in states:
             raise WrongCaseState(
                 f"{self.case.reference} is {self.case.state}; this needs {' or '.join(states)}.",
-                remedy="GET the case again and see what can be done with it.",
+                remedy="Read the case again to see what can be done with it.",
             )
 
     def require_version(self, version: int) -> None:

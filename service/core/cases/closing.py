@@ -24,9 +24,7 @@ def close(app_state: AppState, caller: Caller, case_id: str, request: CloseReque
         if request.outcome == "closed":
             _check_windows(change)
         elif any(target.state not in ("planned", "conflict", "revoked") for target in change.case.targets):
-            raise WrongCaseState(
-                f"{change.case.reference} has measures that apply.", remedy="Restore the targets first."
-            )
+            raise WrongCaseState(f"{change.case.reference} still restricts models.", remedy="Restore them first.")
         if request.outcome == "merged":
             _merge(change, request.duplicate_of)
         if change.case.pending:
@@ -70,7 +68,7 @@ def extend(app_state: AppState, caller: Caller, case_id: str, deadline_id: str, 
     with changing(app_state, caller, case_id, request.version) as change:
         deadline = change.session.get(CaseDeadline, deadline_id)
         if deadline is None or deadline.case_id != change.case.id:
-            raise NotFound(f'There is no deadline "{deadline_id}".', remedy="GET the case, which lists its deadlines.")
+            raise NotFound(f'There is no deadline "{deadline_id}".', remedy="Read the case: it lists its deadlines.")
         if deadline.met_at or deadline.missed_at or deadline.kind == "restore_not_before":
             raise WrongCaseState("The deadline cannot be extended: it was met or missed, or protects the notifier.")
         if request.due_at <= deadline.due_at:

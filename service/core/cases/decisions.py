@@ -79,7 +79,7 @@ def _check_nothing_applies(change: CaseChange) -> None:
         target.model for target in change.case.targets if target.state not in ("planned", "conflict", "revoked")
     ]:
         raise WrongCaseState(
-            f"{change.case.reference} has measures on {', '.join(busy)}.", remedy="Restore the targets instead."
+            f"{change.case.reference} already restricts {', '.join(busy)}.", remedy="Restore the models instead."
         )
 
 
