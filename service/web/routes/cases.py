@@ -1,7 +1,7 @@
 """The queue of takedown cases. The URL is the filter; the case that is due first is at the top."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,13 +11,13 @@ from api_schemas.cases import CASE_STATES, CaseState
 from api_schemas.cases_requests import BulkDecisionRequest, CaseRequest, Notice
 from service.api.auth import ReadsCases, WritesCases
 from service.api.dependencies import AppStateDep
+from service.api.routes import cases as api
 from service.core.app_state import AppState
 from service.core.caller import Caller
-from service.core.cases import bulk, intake, queue, serializers
+from service.core.cases import bulk, intake, queue
 from service.core.cases.bases import load_rules
 from service.errors import ServiceError
 from service.store import cases as store
-from service.store.cases import CaseFilter
 from service.store.ids import CASE_ID
 from service.web import case_views
 from service.web.case_views import SOURCES, due_badge, state_badge
@@ -30,9 +30,7 @@ router = APIRouter(prefix="/cases")
 PAGE_SIZE = 25
 PAPER = "as received"
 """Version of the wording of declarations that were not made in a form of ours."""
-ALL_OPEN: tuple[CaseState, ...] = tuple(
-    state for state in CASE_STATES if state not in ("closed", "withdrawn", "void", "merged")
-)
+ALL_OPEN: list[CaseState] = [state for state in CASE_STATES if state not in ("closed", "withdrawn", "void", "merged")]
 
 
 @router.get("")
@@ -50,28 +48,30 @@ def list_cases(
 ) -> Response:
     """Show a page of cases. Without a filter these are the cases that have not ended."""
     filters = {"state": state, "basis": basis, "model": model, "mine": mine, "overdue": overdue}
-    states = None if state == "all" else (state,) if state else ALL_OPEN
-    chosen = CaseFilter(
-        states, basis or None, None, caller.key_id if mine else None, model or None, True if overdue else None
+    page = api.list_cases(
+        app_state,
+        caller,
+        PAGE_SIZE,
+        after,
+        None if state == "all" else [cast(CaseState, state)] if state else ALL_OPEN,
+        basis or None,
+        model or None,
+        claimed_by=caller.key_id if mine else None,
+        overdue=True if overdue else None,
     )
-    now = app_state.clock()
-    with app_state.database.read() as session:
-        rows = store.list_due(session, caller.tenant, chosen, now=now, after=after, limit=PAGE_SIZE + 1)
-        found = [serializers.case(row, now) for row in rows]
-    later = [(name, value) for name, value in filters.items() if value]
-    later += [("after", found[PAGE_SIZE - 1].id)] if len(found) > PAGE_SIZE else []
+    later = [*((name, value) for name, value in filters.items() if value), ("after", page.next_cursor)]
     return render(
         request,
         "cases/queue.html",
-        cases=found[:PAGE_SIZE],
+        cases=page.data,
         filters=filters,
         states=CASE_STATES,
         rules=load_rules(app_state.settings.case_bases),
         is_filtered=any(filters.values()) or after is not None,
-        later_url=f"/cases?{urlencode(later)}" if len(found) > PAGE_SIZE else None,
+        later_url=f"/cases?{urlencode(later)}" if page.has_more else None,
         may_write="cases:write" in caller.scopes,
         nothing_waits=none == "next",
-        now=now,
+        now=app_state.clock(),
         due_badge=due_badge,
         state_badge=state_badge,
     )
