@@ -51,7 +51,11 @@ def fleets(stack: Stack) -> dict[str, Fleet]:
     )
     wait_until(lambda: client.fleets.get(ended.id).finished_at, 120)
     revoked = client.fleets.create(
-        FleetRequest(selector=PAIR, removals=[Removal(concept="goose")], validation=Validation(enabled=False))
+        FleetRequest(
+            selector=FleetSelector(models=["anime-v3", "sketch-v1"]),
+            removals=[Removal(concept="goose")],
+            validation=Validation(enabled=False),
+        )
     )
     wait_until(lambda: client.fleets.get(revoked.id).finished_at, 60)
     client.edits.revoke(next(one.edit or "" for one in client.fleets.targets(revoked.id) if one.model == "anime-v3"))
@@ -108,7 +112,7 @@ def test_revoked_and_unvalidated_targets_say_so(new_page: NewPage, fleets: dict[
     page = new_page().page
     page.goto(f"/fleets/{fleets['revoked'].id}")
     assert row_of(page, "anime-v3") == "anime-v3 revoked revocation solved not validated 2"
-    assert row_of(page, "photo-v1") == "photo-v1 in force solved not validated 2"
+    assert row_of(page, "sketch-v1") == "sketch-v1 in force solved not validated 1"
     assert "1 of 2 models in force, 1 revoked" in page.locator(".lead").inner_text()
 
 
