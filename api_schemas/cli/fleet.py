@@ -149,10 +149,10 @@ def print_fleet(done: "Fleet", targets: list["FleetTarget"], json_output: bool) 
 
 def print_targets(targets: list["FleetTarget"]) -> None:
     """Print targets as a table."""
-    table = Table("model", "group", "state", "weights", "verdict", "revision", "edit", box=None, pad_edge=False)
+    table = Table("model", "group", "state", "weights", "revision", "edit", box=None, pad_edge=False)
     for one in targets:
         revision = "" if one.revision is None else str(one.revision)
         state = f"{one.state}, withheld" if one.withheld else one.state
-        verdict = one.verdict or ("not validated" if one.revision else "")
-        table.add_row(one.model, one.group[:8], state, one.application or "", verdict, revision, one.edit or "")
+        weights = [one.application or "", *(["not validated"] if one.revision and not one.verdict else [])]
+        table.add_row(one.model, one.group[:8], state, ", ".join(weights), revision, one.edit or "")
     Console(highlight=False).print(table)

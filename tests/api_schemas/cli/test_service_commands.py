@@ -104,6 +104,15 @@ def test_status_of_a_fleet_names_what_a_case_withholds(client: MagicMock) -> Non
     assert "in_force, withheld" in run(fleet, "status", FLEET.id)[1]
 
 
+def test_status_of_a_fleet_says_which_weights_were_not_validated(
+    client: MagicMock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    assert "not validated" not in run(fleet, "status", FLEET.id)[1]
+    client.fleets.targets.return_value = [TARGET.model_copy(update={"verdict": None})]
+    assert "solved, not validated" in run(fleet, "status", FLEET.id)[1]
+
+
 def test_status_is_printed_as_json(client: MagicMock) -> None:
     code, printed = run(fleet, "status", FLEET.id, "--json")
     assert (code, json.loads(printed)["id"]) == (0, FLEET.id)
