@@ -1,4 +1,4 @@
-"""A tiny pipeline of every text-to-image family: the true classes with random weights, and the embedded model's tokenizer.
+"""A tiny pipeline of every family: the true classes with random weights, and the embedded model's tokenizer.
 
 Nothing is trained, and no weight is zero, so every path from prompt to image has an effect. A pipeline takes milliseconds
 to make and an image some ten milliseconds.
@@ -17,6 +17,8 @@ from diffusers import (
     ChromaPipeline,
     ChromaTransformer2DModel,
     DDIMScheduler,
+    DiTPipeline,
+    DiTTransformer2DModel,
     DPMSolverMultistepScheduler,
     EulerDiscreteScheduler,
     FlowMatchEulerDiscreteScheduler,
@@ -169,6 +171,14 @@ def pixart() -> Any:
     return PixArtSigmaPipeline(tokenizer, encoder, vae(), transformer, scheduler)
 
 
+def dit() -> Any:
+    transformer = DiTTransformer2DModel(
+        sample_size=8, patch_size=2, in_channels=4, out_channels=8, num_layers=2, attention_head_dim=8,
+        num_attention_heads=2, num_embeds_ada_norm=10,
+    )  # fmt: skip
+    return DiTPipeline(transformer, vae(), DDIMScheduler())
+
+
 def sana() -> Any:
     transformer = SanaTransformer2DModel(
         patch_size=1, in_channels=4, out_channels=4, num_layers=2, num_attention_heads=2, attention_head_dim=8,
@@ -225,10 +235,13 @@ PIPELINES: dict[str, Callable[[], Any]] = {
     "qwen-image": qwen_image,
     "z-image": z_image,
     "lumina2": lumina2,
+    "dit": dit,
 }
+CLASS_FAMILIES = ("dit",)
+"""Families that generate images of a class, not of a prompt."""
 NEWER_FAMILIES = ("chroma", "flux-undistilled", "qwen-image", "z-image", "lumina2")
 """Families that have no code of their own."""
-FAMILIES = tuple(family for family in PIPELINES if family not in NEWER_FAMILIES)
+FAMILIES = tuple(family for family in PIPELINES if family not in (*NEWER_FAMILIES, *CLASS_FAMILIES))
 SIZES = dict.fromkeys(PIPELINES, 16) | {"sana": 32, "lumina2": 32}
 """Height and width of an image in pixels. Most transformers' pipelines have 1024 x 1024 as their default."""
 CLIP_FAMILIES = ("stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "flux-schnell")

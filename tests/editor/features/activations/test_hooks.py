@@ -9,12 +9,12 @@ from torch import Tensor
 from editor.errors import FeatureError
 from editor.features.activations.backbone_inputs import run_backbone
 from editor.features.activations.hooks import backbone_of, capture, infer_grid, tokens_to_map
-from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
+from tests.editor.features.activations.pipelines import BLOCKS, latents_of, pipeline_of
 
 TRANSFORMERS = ("sd3", "flux", "pixart", "dit")
 
 
-@pytest.fixture(params=PIPELINES, scope="module")
+@pytest.fixture(params=BLOCKS, scope="module")
 def family(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -83,19 +83,19 @@ def test_infer_grid(tokens: int, aspect: tuple[int, int] | None, grid: tuple[int
 
 
 def test_inner_modules_of_a_unet_give_maps() -> None:
-    pipeline = pipeline_of("stable-diffusion")
-    inner = "up_blocks.0.attentions.0.transformer_blocks.0"
+    pipeline = pipeline_of("stable-diffusion-1")
+    inner = "mid_block.attentions.0.transformer_blocks.0"
     for own in capture_maps(
-        pipeline, latents_of("stable-diffusion"), (f"{inner}.attn2", inner, "up_blocks.0.resnets.0")
+        pipeline, latents_of("stable-diffusion-1"), (f"{inner}.attn2", inner, "mid_block.resnets.0")
     ).values():
         assert own.shape[2:] == (4, 8)
 
 
 def test_captured_output_is_the_input_of_the_next_module() -> None:
-    pipeline = pipeline_of("stable-diffusion")
+    pipeline = pipeline_of("stable-diffusion-1")
     seen: list[Tensor] = []
     handle = pipeline.unet.conv_norm_out.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    found = capture_maps(pipeline, latents_of("stable-diffusion", 2), ("up_blocks.1",))["up_blocks.1"]
+    found = capture_maps(pipeline, latents_of("stable-diffusion-1", 2), ("up_blocks.1",))["up_blocks.1"]
     handle.remove()
     assert torch.equal(found, seen[0])
 
@@ -107,11 +107,11 @@ def test_hooks_are_removed_on_exit() -> None:
 
 
 def test_unknown_module_is_rejected_with_suggestions() -> None:
-    with pytest.raises(FeatureError, match="mid_block"), capture(pipeline_of("stable-diffusion"), ["mid_blocks"]):
+    with pytest.raises(FeatureError, match="mid_block"), capture(pipeline_of("stable-diffusion-1"), ["mid_blocks"]):
         pass
 
 
 def test_output_that_is_not_a_map_is_rejected() -> None:
-    pipeline = pipeline_of("stable-diffusion")
+    pipeline = pipeline_of("stable-diffusion-1")
     with pytest.raises(FeatureError, match="not a map"):
-        capture_maps(pipeline, latents_of("stable-diffusion"), ("time_embedding",))
+        capture_maps(pipeline, latents_of("stable-diffusion-1"), ("time_embedding",))

@@ -21,9 +21,9 @@ from editor.features.activations.noised_source import (
 )
 from editor.features.activations.sampling_source import GenerationSteps
 from editor.generation.config import ImageSpec, Sampler
-from tests.editor.features.activations.pipelines import BLOCKS, PIPELINES, latents_of, pipeline_of
+from tests.editor.features.activations.pipelines import BLOCKS, latents_of, pipeline_of
 
-PROMPTED = tuple(family for family in PIPELINES if family != "dit")
+PROMPTED = tuple(family for family in BLOCKS if family != "dit")
 STEPS = 3
 BLOCK = "mid_block"
 
@@ -56,7 +56,7 @@ def test_backbone_inputs_match_those_of_the_pipeline(family: str) -> None:
     pipeline, block = pipeline_of(family), BLOCKS[family][-1]
     first = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(2))
     given = pipeline._pack_latents(first, 1, 4, 8, 8) if family == "flux" else first
-    size = {} if family in ("stable-diffusion", "sdxl", "pixart") else {"height": 16, "width": 16}
+    size = {} if family in ("stable-diffusion-1", "sdxl", "pixart") else {"height": 16, "width": 16}
     extra = {"use_resolution_binning": False, "clean_caption": False} if family == "pixart" else {}
     off = 3.5 if family == "flux" else 1.0
     times, _, maps = run_pipeline(pipeline, "a fox", block, latents=given, guidance_scale=off, **size, **extra)
@@ -85,7 +85,7 @@ def test_unsupported_backbone_is_rejected() -> None:
 
 @pytest.mark.parametrize("timestep", [0, 25, 500, 999])
 def test_add_noise_matches_the_scheduler(timestep: int) -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
+    pipeline, clean = pipeline_of("stable-diffusion-1"), latents_of("stable-diffusion-1", 2)
     noise = torch.randn_like(clean)
     expected = pipeline.scheduler.add_noise(clean, noise, torch.tensor([timestep, timestep]))
     torch.testing.assert_close(add_noise(pipeline, clean, noise, timestep), expected)
@@ -100,7 +100,7 @@ def test_add_noise_matches_the_flow_matching_scheduler() -> None:
 
 
 def test_pixels_are_encoded_without_sampling() -> None:
-    pipeline = pipeline_of("stable-diffusion")
+    pipeline = pipeline_of("stable-diffusion-1")
     image = torch.rand(1, 3, 16, 16) * 2 - 1
     moments = pipeline.vae.quant_conv(pipeline.vae.encoder(image))
     expected = moments[:, :4] * pipeline.vae.config.scaling_factor
@@ -115,8 +115,8 @@ def test_seeded_noise_does_not_depend_on_the_batch() -> None:
 
 
 def test_maps_do_not_depend_on_the_batch_and_noise_differs_between_timesteps() -> None:
-    pipeline = pipeline_of("stable-diffusion")
-    source = NoisedImages(pipeline, latents_of("stable-diffusion", 4), [BLOCK], [25, 200])
+    pipeline = pipeline_of("stable-diffusion-1")
+    source = NoisedImages(pipeline, latents_of("stable-diffusion-1", 4), [BLOCK], [25, 200])
     with torch.no_grad():
         whole, part = source.maps(range(4)), source.maps(range(2, 4))
     for key, own in part.items():
@@ -125,7 +125,7 @@ def test_maps_do_not_depend_on_the_batch_and_noise_differs_between_timesteps() -
 
 
 def test_prompts_change_activations_and_provenance() -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 2)
+    pipeline, clean = pipeline_of("stable-diffusion-1"), latents_of("stable-diffusion-1", 2)
     noise = torch.randn_like(clean)
     empty = activations_at_timestep(pipeline, clean, noise, 25, [BLOCK])[BLOCK]
     one = activations_at_timestep(pipeline, clean, noise, 25, [BLOCK], ["a fox", ""])[BLOCK]
@@ -136,7 +136,7 @@ def test_prompts_change_activations_and_provenance() -> None:
 
 
 def test_generation_records_the_conditional_half_at_each_step() -> None:
-    pipeline, prompt = pipeline_of("stable-diffusion"), "a fox"
+    pipeline, prompt = pipeline_of("stable-diffusion-1"), "a fox"
     source = GenerationSteps(
         pipeline, [ImageSpec("an owl", 3), ImageSpec(prompt, 7)], Sampler(STEPS, 3.0), [BLOCK], [0, 2]
     )
@@ -151,7 +151,7 @@ def test_generation_records_the_conditional_half_at_each_step() -> None:
 
 
 def test_text_layers_are_recorded_at_the_end_of_text_token() -> None:
-    pipeline = pipeline_of("stable-diffusion")
+    pipeline = pipeline_of("stable-diffusion-1")
     source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox", "a picture of an owl"], [0, 1])
     with torch.no_grad():
         found = source.maps(range(2))
@@ -165,7 +165,7 @@ def test_text_layers_are_recorded_at_the_end_of_text_token() -> None:
 
 
 def test_text_tokens_become_a_map_of_one_row() -> None:
-    pipeline = pipeline_of("stable-diffusion")
+    pipeline = pipeline_of("stable-diffusion-1")
     source = TextLayers(pipeline.text_encoder, pipeline.tokenizer, ["a fox"], [0], "tokens")
     with torch.no_grad():
         (found,) = source.maps(range(1)).values()

@@ -95,7 +95,7 @@ def test_revelio_preset_has_the_released_training_settings() -> None:
 
 
 def test_fresh_noise_differs_between_batches_and_repeats_with_the_seed() -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 4)
+    pipeline, clean = pipeline_of("stable-diffusion-1"), latents_of("stable-diffusion-1", 4)
     fresh, generator = FreshNoise(pipeline, clean, "mid_block", 200), torch.Generator()
     items = torch.tensor([2, 0])
     first, second = (fresh.load(items, generator.manual_seed(0)) for _ in range(2))
@@ -111,12 +111,12 @@ def test_fresh_noise_differs_between_batches_and_repeats_with_the_seed() -> None
 def classifier() -> DiffusionClassifier:
     torch.manual_seed(0)
     return DiffusionClassifier(
-        DiffcConfig(module="mid_block", timestep=200, channels=16, classes=("fox", "owl", "pizza"))
+        DiffcConfig(module="mid_block", timestep=200, channels=32, classes=("fox", "owl", "pizza"))
     )
 
 
 def test_probabilities_are_averaged_over_noise_samples(classifier: DiffusionClassifier) -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", 3)
+    pipeline, clean = pipeline_of("stable-diffusion-1"), latents_of("stable-diffusion-1", 3)
     found = probabilities(pipeline, classifier, clean, draws=2, seed=3)
     torch.testing.assert_close(found.sum(1), torch.ones(3, dtype=torch.float64))
     with torch.no_grad():
@@ -131,7 +131,7 @@ def test_probabilities_are_averaged_over_noise_samples(classifier: DiffusionClas
 
 
 def test_probabilities_do_not_depend_on_the_batch(classifier: DiffusionClassifier) -> None:
-    pipeline, clean = pipeline_of("stable-diffusion"), latents_of("stable-diffusion", BATCH_SIZE + 2)
+    pipeline, clean = pipeline_of("stable-diffusion-1"), latents_of("stable-diffusion-1", BATCH_SIZE + 2)
     whole = probabilities(pipeline, classifier, clean, draws=1)
     torch.testing.assert_close(whole[:2], probabilities(pipeline, classifier, clean[:2], draws=1), rtol=1e-4, atol=1e-6)
     told = probabilities(pipeline, classifier, clean[:2], prompts=["a fox", ""], draws=1)
