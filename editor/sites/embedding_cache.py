@@ -1,7 +1,7 @@
 """A cache of the first layer's input. Before attention, a hidden state depends only on its token and its position."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -10,14 +10,46 @@ ComputeRows = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass
+class GrowingRows:
+    """Rows that are only ever appended, in memory that doubles when it is full, so that a few more rows cost little."""
+
+    rows: Tensor
+    """(n, d)."""
+    memory: Tensor
+    """(capacity, d); its first rows are :attr:`rows`."""
+
+    @classmethod
+    def of(cls, rows: Tensor) -> "GrowingRows":
+        """Return rows without spare memory: the first append copies them, and leaves the given tensor alone."""
+        return cls(rows, rows)
+
+    def append(self, more: Tensor) -> None:
+        """Append rows. Tensors that were taken from :attr:`rows` before stay as they are."""
+        first, last = len(self.rows), len(self.rows) + len(more)
+        if last > len(self.memory):
+            self.memory = self.rows.new_empty(2 * last, self.rows.shape[1])
+            self.memory[:first] = self.rows
+        self.memory[first:last] = more
+        self.rows = self.memory[:last]
+
+
+@dataclass
 class EmbeddingCache:
     """Hidden states and their projections for the (token, position) codes seen so far. Rows are only ever appended."""
 
     row_of_code: dict[int, int] = field(default_factory=dict)
-    hidden: Tensor | None = None
-    """(rows, d), the residual stream."""
-    qkv: Tensor | None = None
-    """(rows, 3 d), queries, keys and values."""
+    states: GrowingRows | None = None
+    projections: GrowingRows | None = None
+
+    @property
+    def hidden(self) -> Tensor | None:
+        """The residual stream, (rows, d)."""
+        return self.states.rows if self.states else None
+
+    @property
+    def qkv(self) -> Tensor | None:
+        """Queries, keys and values, (rows, 3 d)."""
+        return self.projections.rows if self.projections else None
 
     def get_rows(self, codes: Tensor, compute: ComputeRows) -> Tensor:
         """Return the row of each distinct code, (n,), computing the missing ones.
@@ -36,8 +68,11 @@ class EmbeddingCache:
         """Append rows."""
         first = len(self.row_of_code)
         self.row_of_code.update(zip(codes, range(first, first + len(codes)), strict=True))
-        self.hidden = hidden if self.hidden is None else torch.cat([self.hidden, hidden])
-        self.qkv = qkv if self.qkv is None else torch.cat([self.qkv, qkv])
+        if self.states is None or self.projections is None:
+            self.states, self.projections = GrowingRows.of(hidden), GrowingRows.of(qkv)
+            return
+        self.states.append(hidden)
+        self.projections.append(qkv)
 
     def seed_from(self, other: "EmbeddingCache") -> None:
         """If empty, copy the rows of a float64 cache, rounded to float32."""
@@ -46,4 +81,7 @@ class EmbeddingCache:
 
     def fork(self) -> "EmbeddingCache":
         """Return a copy that grows independently."""
-        return replace(self, row_of_code=dict(self.row_of_code))
+        forked = EmbeddingCache()
+        if self.hidden is not None and self.qkv is not None:
+            forked.append(list(self.row_of_code), self.hidden, self.qkv)
+        return forked
