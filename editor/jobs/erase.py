@@ -148,6 +148,7 @@ class EraseJob(Job):
             policy=self.trace().policy,
             judge=self.judge,
             phases=self.phases,
+            first_edit=self.edit(),
             solve=self._solve,
             images=self._image_generator,
             validate=self._validate_round,

@@ -32,7 +32,7 @@ from editor.judging.evaluation import GroupEvaluation, run_evaluations
 from editor.judging.image_pairs import ImagePairGenerator
 from editor.judging.judge import Judge
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
-from editor.methods.config import MIN_SPREAD_REMOVALS
+from editor.methods.config import SPREAD_LAYERS
 from editor.prompts import ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
 
@@ -79,6 +79,8 @@ class ClosedLoop:
     policy: Policy
     judge: Judge
     phases: PhaseStore
+    first_edit: EditResult
+    """The result of the edit phase."""
     solve: Callable[[SolveAdjustments], EditResult]
     """Solves again, with the ledger if there is one."""
     images: Callable[[EditResult | None, int], ImagePairGenerator]
@@ -116,9 +118,10 @@ class ClosedLoop:
 
     def _open_evaluations(self) -> list[GroupEvaluation]:
         images = self.images(None, 0)
-        return open_evaluations(self.request, self.model, self.removals, self.removed, self.policy, self.judge, images)[
-            0
-        ]
+        evaluations, _ = open_evaluations(
+            *(self.request, self.model, self.removals, self.removed, self.policy, self.judge, images)
+        )
+        return evaluations
 
     def _run_rounds(
         self, planned: Sequence[GroupEvaluation], steering: frozenset[str]
@@ -142,7 +145,7 @@ class ClosedLoop:
         """Change the best candidate so far, and measure it."""
         best = min(earlier, key=lambda one: one.measured.excess)
         adjustments = next_adjustments(
-            *(best.adjustments, best.measured, self.removals, number, self._next_layers()), alone=len(self.removed) == 1
+            *(best.adjustments, best.measured, self.removals, self._next_layers(best)), alone=len(self.removed) == 1
         )
         self.report(f"round {number}: {'; '.join(describe_adjustments(adjustments))}")
         return self._measure(number, self.solve(adjustments), adjustments, planned, steering)
@@ -173,12 +176,12 @@ class ClosedLoop:
             images=len(generated.after),
         )
 
-    def _next_layers(self) -> tuple[int, ...] | None:
-        """Return the layers that are edited when less preservation was not enough; None if they are given."""
-        options, layers = self.request.options, self.model.first_encoder.layers
-        is_spread = len(self.removed) >= MIN_SPREAD_REMOVALS
-        free = options.sites in ("default", [0]) and not self.request.ledger and not is_spread
-        return (0, 1) if free and layers > 1 else None
+    def _next_layers(self, best: Round) -> tuple[int, ...] | None:
+        """Return the layers of a candidate and one more; None if the request or its ledger fixes the layers."""
+        edited = len({*(best.edit or self.first_edit).layers.values()})
+        is_free = self.request.options.sites in ("default", [0]) and not self.request.ledger
+        more = edited < min(SPREAD_LAYERS, self.model.first_encoder.layers)
+        return tuple(range(edited + 1)) if is_free and more else None
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""

@@ -1,10 +1,10 @@
 """How a measured edit is changed for the next round: what is strengthened, in which order, and what is weakened.
 
 Prompts that leaked or missed their destination become prompts of the edit, and names that fell become names to preserve, in
-every round. Beyond that, a removal that is incomplete is strengthened: first by less preservation, relative to other removals
-by more weight too, then by one layer more, which was measured to complete removals without further collateral, then by less
-preservation again. Where unrelated prompts fell as well, the layer comes first. Where they fell and the concept is gone,
-preservation is raised again instead.
+every round. Beyond that, a removal that is incomplete is strengthened by one layer more, up to three, each of which brings the
+concept closer to its destination and unrelated prompts back to what they were. Then it is strengthened by less preservation,
+unless unrelated prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is
+raised instead.
 """
 
 from collections.abc import Sequence
@@ -119,25 +119,24 @@ def next_adjustments(
     current: SolveAdjustments,
     found: Measured,
     removals: Sequence[ResolvedRemoval],
-    number: int,
     next_layers: tuple[int, ...] | None,
     *,
     alone: bool = True,
 ) -> SolveAdjustments:
-    """Return the adjustments of round ``number``, which starts from the best candidate so far.
+    """Return the adjustments of the next round, which starts from the best candidate so far.
 
     Args:
         current: that candidate's adjustments.
         found: what was measured of it.
         removals: the request's removals, which ``found`` numbers.
-        next_layers: the layers to edit when it comes to that; None if the layers are given.
+        next_layers: that candidate's layers and one more; None if there may be no more.
         alone: whether nothing else is removed. The weight of a single removal is that of preservation.
     """
     collateral = found.has_collateral
     added = add_found(current, found, removals)
     if collateral and not found.incomplete:
         return scale_preservation(added, STEP)
-    if next_layers and not current.layers and (collateral or number > 1):
+    if next_layers:
         return added.model_copy(update={"layers": next_layers})
     if not alone:
         added = raise_weights(added, [removals[index] for index in found.incomplete if index is not None])

@@ -168,10 +168,10 @@ def forecast_feasibility(
         for owners, rows in edit.feasibility_rows():
             whitened = torch.linalg.solve_triangular(factor, equations.subspace.project(rows.keys).T, upper=False)
             novelty = whitened.square().sum(0)[rows.key_index]
-            initial = rows.residuals.square().sum(1) * rows.weights
+            own, initial = rows.residuals.square().sum(1) * rows.weights, rows.initial_squares * rows.weights
             remaining = rows.squared_residuals(lambda keys: keys @ down.T @ up.T) * rows.weights
             numbers = torch.tensor([number_of.get(owner, len(reported)) for owner in owners])
-            figures = torch.stack([initial, initial / (1 + novelty), remaining], 1)
+            figures = torch.stack([initial, own / (1 + novelty), remaining], 1)
             sums.index_add_(0, numbers[rows.pair_index], figures)
     shares = (sums[:, 1:] / sums[:, :1]).tolist()
     forecast = [

@@ -29,6 +29,15 @@ class MethodConfig:
     pins: tuple[str, ...] = ()
     """Prompts whose encoder output must not change."""
 
+    @property
+    def for_later_layers(self) -> "MethodConfig":
+        """The settings for the layers after the first edited one.
+
+        By the default method they aim at the residual stream, which holds what earlier layers left undone and what they
+        spoiled.
+        """
+        return replace(self, aim="residual") if (self.name, self.aim) == ("default", "attention") else self
+
 
 DEFAULT_METHOD = MethodConfig()
 SPREAD_LAYERS = 3

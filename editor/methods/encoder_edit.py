@@ -1,7 +1,6 @@
 """Remove concepts from a text encoder: one closed-form solve for each edited layer."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
@@ -42,7 +41,7 @@ def edit_encoder(
         adjustments: what a closed loop strengthens or weakens.
 
     Returns:
-        An exact low-rank update for each edited layer. Later layers have the preservation weight that was found for the first.
+        An exact low-rank update for each edited layer. Layers after the first one correct what it left and what it spoiled.
 
     Raises:
         ConceptError: a prompt does not fit the context.
@@ -58,9 +57,7 @@ def edit_encoder(
         site = Site(model, model.with_updates(updates), layer)
         edit = LayerEdit(site, builder, composed, method, NULL_CACHE if updates else cache, reported, adjustments)
         solution = SOLVERS[method.name](edit)
-        if len(layers) > 1:
-            updates[layer] = solution.up @ solution.down
-            method = replace(method, preservation=solution.preservation / adjustments.preservation_scale)
+        updates[layer], method = solution.up @ solution.down, method.for_later_layers
         edits.append(make_tensor_edit(site, edit, solution))
     return edits
 

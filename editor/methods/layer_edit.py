@@ -247,6 +247,14 @@ class LayerEdit:
         key = hashlib.sha256(ids.numpy().tobytes() + weights.encode()).hexdigest()
         return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
 
+    @property
+    def retain_statistics(self) -> Statistics:
+        """The statistics of the retain prompts, whose target is 0 unless earlier layers changed their outputs."""
+        width = len(self.site.norm_weight)
+        if self.site.follows_edits:
+            return self.retained_keys.statistics(width)
+        return Statistics(self.retain_moment, torch.zeros(width, self.site.width, dtype=torch.float64))
+
     def objective_record(self) -> ObjectiveRecord:
         """Return what is needed to recompute the objective."""
         roles = role_weights_for(self.method.aim)
@@ -294,7 +302,7 @@ class LayerEdit:
         targets = self.rows_of(self.held_out_pairs)
         owners = torch.tensor([self.sampled_removals.index(removal) for removal, _ in self.held_out_pairs])
         retained, weight = self.site.retained(self.held_out_retain_prompts), self.site.norm_weight
-        norms = retained.prompt_norms((retained.keys.float() @ weight.T).double())  # float32 suffices for a norm
+        norms = retained.output_norms(weight)
         destination_norms = targets.value_norms(weight)
         return HeldOut(targets, owners[targets.pair_index], retained, norms, destination_norms, self.site.risk_curves)
 

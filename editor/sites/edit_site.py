@@ -39,6 +39,10 @@ class EditSite(Protocol):
         """Most prompts to retain."""
 
     @property
+    def follows_edits(self) -> bool:
+        """Whether earlier layers were edited, whose errors this site's edit makes up for."""
+
+    @property
     def risk_curves(self) -> RiskCurves:
         """What distances of the outputs say about images."""
 

@@ -109,6 +109,11 @@ class Site:
         return RETAIN_PROMPTS
 
     @property
+    def follows_edits(self) -> bool:
+        """See `EditSite`."""
+        return bool(self.edited.updates)
+
+    @property
     def risk_curves(self) -> RiskCurves:
         """See `EditSite`."""
         return CLIP_CURVES
@@ -131,7 +136,7 @@ class Site:
 
     def retained(self, prompts: Sequence[TokenizedPrompt]) -> RetainedKeys:
         """See `EditSite`."""
-        return retained_keys(self, prompts)
+        return retained_keys(self, prompts, restore=self.follows_edits)
 
     def template(self, prompts: Sequence[TokenizedPrompt]) -> "Site":
         """See `EditSite`."""
@@ -177,15 +182,36 @@ def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> Regres
     states, target_states = site.hidden_states(ids), site.base.hidden_states_before(target_ids, site.layer)
     keys, key_index = unique_keys(site, ids, states, at)
     target_keys, target_index = unique_keys(site, target_ids, target_states, target_at)
-    weight = site.base.out_proj_weight(site.layer)
-    residuals = ((target_keys[target_index] - keys[key_index]).to(weight) @ weight.T).double()
-    if aim == "residual":
-        residuals += target_states.at(target_at).double() - states.at(at).double()
+    targets = target_keys[target_index], target_states.at(target_at)
+    residuals = residuals_to(site, targets, (keys[key_index], states.at(at)), aim)
     if aim == "last_layer":
         wanted = site.base.final_states(target_ids)[pair_index, target_at.positions]
         residuals = match_final_states(site.base, site.layer, states, at, residuals, wanted)
     weights = torch.tensor([token.weight * pairs[index].weight for index, token in aligned], dtype=torch.float64)
-    return RegressionRows(keys, key_index, residuals, weights, pair_index)
+    rows = RegressionRows(keys, key_index, residuals, weights, pair_index)
+    if not site.follows_edits:
+        return rows
+    original = site.base.hidden_states_before(ids, site.layer)
+    original_keys, original_index = unique_keys(site, ids, original, at)
+    return replace(
+        rows,
+        earlier=(states.at(at) - site.base.embed(target_ids).at(target_at)).double(),
+        unedited=residuals_to(site, targets, (original_keys[original_index], original.at(at)), aim),
+    )
+
+
+def residuals_to(site: Site, targets: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
+    """Return what the layer's output lacks at n positions, (n, o) float64.
+
+    Args:
+        site: the site to edit.
+        targets: the keys and the residual stream that are wanted, (n, d) each.
+        found: those that there are.
+        aim: whether the stream counts, too.
+    """
+    weight = site.base.out_proj_weight(site.layer)
+    values = ((targets[0] - found[0]).to(weight) @ weight.T).double()
+    return values + (targets[1] - found[1]).double() if aim == "residual" else values
 
 
 def keys_of_prompt(site: Site, prompt: TokenizedPrompt) -> Tensor:
@@ -199,8 +225,14 @@ def unique_keys(site: Site, ids: Tensor, states: HiddenStates, at: TokenPosition
     return site.keys_from(states, at.select(first)), key_index
 
 
-def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt]) -> RetainedKeys:
-    """Return the keys of every word, of EOS and of some padding of each prompt."""
+def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt], *, restore: bool = False) -> RetainedKeys:
+    """Return the keys of every word, of EOS and of some padding of each prompt.
+
+    Args:
+        site: the site to edit.
+        prompts: the prompts to retain.
+        restore: whether to return too what the edits of earlier layers took from the residual stream.
+    """
     rows = [
         (index, position, weight / len(positions))
         for index, prompt in enumerate(prompts)
@@ -209,8 +241,29 @@ def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt]) -> RetainedKey
     ]
     prompt_index, positions, weights = (torch.tensor(column) for column in zip(*rows, strict=True))
     ids, at = torch.stack([prompt.ids for prompt in prompts]), TokenPositions(prompt_index, positions)
-    keys, key_index = unique_keys(site, ids, site.hidden_states(ids), at)
-    return RetainedKeys(keys, key_index, weights.double(), prompt_index)
+    states = site.hidden_states(ids)
+    first, key_index = unique_prefixes(ids, at)
+    distinct = at.select(first)
+    retained = RetainedKeys(site.keys_from(states, distinct), key_index, weights.double(), prompt_index)
+    return with_earlier_changes(site, retained, ids, states, distinct) if restore else retained
+
+
+def with_earlier_changes(
+    site: Site, retained: RetainedKeys, ids: Tensor, states: HiddenStates, at: TokenPositions
+) -> RetainedKeys:
+    """Return retained keys with what the edits of earlier layers took from the residual stream.
+
+    Args:
+        site: the site to edit.
+        retained: the keys.
+        ids: the prompts' token ids, (prompts, length).
+        states: their input of the layer, with the earlier edits.
+        at: the position of each distinct key.
+    """
+    original = site.base.hidden_states_before(ids, site.layer)
+    unedited, stream = (site.keys_from(original, at), original.at(at)), states.at(at)
+    residuals = residuals_to(site, unedited, (retained.keys, stream), "residual")
+    return replace(retained, residuals=residuals, earlier=(stream - site.base.embed(ids).at(at)).double())
 
 
 def retained_positions(prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:

@@ -72,6 +72,11 @@ class StreamSite:
         """See `EditSite`."""
         return RETAIN_PROMPTS
 
+    @property
+    def follows_edits(self) -> bool:
+        """See `EditSite`. A stream is read from the unedited encoder."""
+        return False
+
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`."""
         self.stream.prefetch(prompts)

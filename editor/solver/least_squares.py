@@ -1,8 +1,10 @@
 """The closed-form update (Diff-QuickFix, Basu et al. 2024, eqs. 8-9), generalised.
 
-With keys K, row weights A, residuals R = V - W K, preserved second moment C and protected keys P, minimise
+With keys k_i of the prompts to edit, their weights a_i and residuals r_i = v_i - W k_i; keys c_j of the prompts to retain,
+their weights b_j and what earlier layers' edits took from their outputs, s_j (0 at the first edited layer); and protected
+keys P, minimise
 
-    sum_i a_i |dW k_i - r_i|^2 + preservation tr(dW C dW^T) + ridge |dW|^2    subject to    dW P = 0 .
+    sum_i a_i |dW k_i - r_i|^2 + preservation sum_j b_j |dW c_j - s_j|^2 + ridge |dW|^2    subject to    dW P = 0 .
 
 Writing dW = X B^T with B an orthonormal basis of the complement of span(P) satisfies the constraint by construction. The
 rest is a ridge regression in fewer dimensions, solved by Cholesky in float64.

@@ -34,8 +34,8 @@ class NormalEquations:
     """(o, p), orthonormal; None is the identity."""
     removal: Statistics
     """``(q, q)`` and ``(p, q)``."""
-    retain_moment: Tensor
-    """Mean second moment of the retain prompts, (q, q)."""
+    retain: Statistics
+    """The same of the retain prompts, averaged over them; a target of 0 leaves them as they are."""
     width: int
     """Input dimensions of the layer, d."""
     relative_ridge: float = RELATIVE_RIDGE
@@ -48,17 +48,22 @@ class NormalEquations:
         """Build reduced equations from rows that are fewer than the layer's dimensions."""
         subspace, coordinates = basis_of_keys(unprotected, torch.cat([rows.keys, retained.keys]))
         removal_keys, retain_keys = coordinates[: len(rows.keys)], coordinates[len(rows.keys) :]
-        output_basis = torch.linalg.qr(rows.residuals.T).Q
+        outputs = rows.residuals if retained.residuals is None else torch.cat([rows.residuals, retained.residuals])
+        output_basis = torch.linalg.qr(outputs.T).Q
         removal = replace(rows, keys=removal_keys, residuals=rows.residuals @ output_basis).statistics()
-        return cls(subspace, output_basis, removal, replace(retained, keys=retain_keys).moment, rows.keys.shape[1])
+        retain = retained.in_bases(retain_keys, output_basis).statistics(output_basis.shape[1])
+        return cls(subspace, output_basis, removal, retain, rows.keys.shape[1])
 
     @classmethod
     def from_statistics(
-        cls, removal: Statistics, retain_moment: Tensor, unprotected: OrthogonalComplement
+        cls, removal: Statistics, retain: Statistics, unprotected: OrthogonalComplement
     ) -> "NormalEquations":
         """Build equations in the layer's own dimensions from accumulated statistics."""
-        projected = Statistics(unprotected.project_moment(removal.moment), unprotected.project(removal.target))
-        return cls(unprotected, None, projected, unprotected.project_moment(retain_moment), len(retain_moment))
+        own, retained = (
+            Statistics(unprotected.project_moment(one.moment), unprotected.project(one.target))
+            for one in (removal, retain)
+        )
+        return cls(unprotected, None, own, retained, len(removal.moment))
 
     @cached_property
     def ridge(self) -> float:
@@ -67,15 +72,19 @@ class NormalEquations:
 
     def system(self, preservation: float) -> Tensor:
         """Return ``K A K^T + preservation C + ridge``, (q, q)."""
-        system = self.removal.moment + preservation * self.retain_moment
+        system = self.removal.moment + preservation * self.retain.moment
         system.diagonal().add_(self.ridge)
         return system
+
+    def target(self, preservation: float) -> Tensor:
+        """Return ``R A K^T + preservation T``, (p, q)."""
+        return self.removal.target + preservation * self.retain.target
 
     def solve(self, preservation: float, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return X, (p, q). A forecast may solve in float32; the factor is always computed in float64."""
         factor = cholesky(self.system(preservation)).to(dtype)
         # cholesky_solve wants columns; solving for rows as they are in memory takes half the time.
-        half = torch.linalg.solve_triangular(factor.T, self.removal.target.to(dtype), upper=True, left=False)
+        half = torch.linalg.solve_triangular(factor.T, self.target(preservation).to(dtype), upper=True, left=False)
         solution: Tensor = torch.linalg.solve_triangular(factor, half, upper=False, left=False)
         return solution
 
@@ -90,7 +99,7 @@ class NormalEquations:
             tolerance: relative Frobenius norm that may be left out.
         """
         factor = cholesky(self.system(preservation))
-        half = torch.linalg.solve_triangular(factor.T, self.removal.target, upper=True, left=False)
+        half = torch.linalg.solve_triangular(factor.T, self.target(preservation), upper=True, left=False)
         up, down = low_rank_factors(half, tolerance)
         return up, torch.linalg.solve_triangular(factor, down, upper=False, left=False)
 

@@ -67,27 +67,30 @@ class HeldOut:
 
     def drift(self, up: Tensor, down: Tensor) -> Tensor:
         """Return the relative change of each retain prompt's output under the update ``up @ down``, (prompts,)."""
-        return self.retained.prompt_norms(self.retained.keys @ down.T @ up.T) / self.output_norms
+        return self.retained.prompt_changes(self.retained.keys @ down.T @ up.T) / self.output_norms
 
     def residual(self, up: Tensor, down: Tensor) -> float:
         """Return how far target prompts remain from their destinations under ``up @ down``: 0 closed, 1 unchanged.
 
         It is ``|W'k - Wk*| / |W(k - k*)|`` over all target rows, each with its weight.
         """
-        before = self.targets.residuals.square().sum(1) @ self.targets.weights
+        before = self.targets.initial_squares @ self.targets.weights
         after = self.targets.squared_residuals(lambda keys: keys @ down.T @ up.T) @ self.targets.weights
         return float((after / before.clamp(min=MIN_RESIDUAL)).sqrt())
 
     def reduce_to(self, equations: NormalEquations) -> "ReducedHeldOut":
         """Express the prompts in the coordinates of the normal equations."""
         output_basis, residuals, project = equations.output_basis, self.targets.residuals, equations.subspace.project
-        reachable = residuals if output_basis is None else residuals @ output_basis
+        reachable, initial = (
+            residuals if output_basis is None else residuals @ output_basis,
+            self.targets.initial_squares,
+        )
         return ReducedHeldOut(
             targets=replace(self.targets, keys=project(self.targets.keys).float(), residuals=reachable.float()),
             unreachable=residuals.square().sum(1) - reachable.square().sum(1),
-            initial=self.sum_by_removal(residuals.square().sum(1)).clamp(min=MIN_RESIDUAL),
-            initial_distances=self.pair_norms(residuals.square().sum(1)).clamp(min=MIN_RESIDUAL),
-            retained=replace(self.retained, keys=project(self.retained.keys).float()),
+            initial=self.sum_by_removal(initial).clamp(min=MIN_RESIDUAL),
+            initial_distances=self.pair_norms(initial).clamp(min=MIN_RESIDUAL),
+            retained=self.retained.in_bases(project(self.retained.keys).float(), output_basis),
             held_out=self,
         )
 
@@ -114,7 +117,7 @@ class ReducedHeldOut:
         distances = held_out.pair_norms(squares)
         missed = held_out.curves.missed(distances / held_out.destination_norms)
         found = held_out.curves.found(distances / self.initial_distances)
-        drift = self.retained.prompt_norms(self.retained.keys @ solution.T) / held_out.output_norms
+        drift = self.retained.prompt_changes(self.retained.keys @ solution.T) / held_out.output_norms
         owners = held_out.pair_owners
         risks = segment_sum(missed, owners, len(shares)) / torch.bincount(owners, minlength=len(shares))
         point = TradeOffPoint(

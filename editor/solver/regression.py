@@ -4,7 +4,7 @@ A key depends only on the tokens up to its own, so prompts with a common prefix 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -27,6 +27,15 @@ class RegressionRows:
     """(n,)."""
     pair_index: Tensor
     """(n,), the prompt pair of each row."""
+    earlier: Tensor | None = None
+    """(n, o), what the layers before this one have added to the output; None if there are none."""
+    unedited: Tensor | None = None
+    """(n, o), the residuals before the edits of earlier layers; None if there are none."""
+
+    @property
+    def initial_squares(self) -> Tensor:
+        """The squared norm of each residual before any edit, (n,)."""
+        return (self.residuals if self.unedited is None else self.unedited).square().sum(1)
 
     def statistics(self) -> Statistics:
         """Return their contribution to the normal equations."""
@@ -44,8 +53,9 @@ class RegressionRows:
         return (self.residuals - update(self.keys)[self.key_index]).square().sum(1)
 
     def value_norms(self, weight: Tensor) -> Tensor:
-        """Return the weighted norm of the values that each prompt pair should have, (pairs,), given the map (o, d)."""
+        """Return the weighted norm of the output that each prompt pair should have, (pairs,), given the map (o, d)."""
         values = (self.keys.to(weight) @ weight.T).double()[self.key_index] + self.residuals
+        values = values if self.earlier is None else values + self.earlier
         squares = values.square().sum(1) * self.weights
         return segment_sum(squares, self.pair_index, int(self.pair_index[-1]) + 1).sqrt()
 
@@ -79,6 +89,10 @@ class RetainedKeys:
     """(n,), which in each prompt add up to 0.4 for the words, 1 for EOS and 1 for the padding."""
     prompt_index: Tensor
     """(n,), the prompt of each position; ascending."""
+    residuals: Tensor | None = None
+    """(m, o), what the edits of earlier layers took from the output, for this one to restore; None if there are none."""
+    earlier: Tensor | None = None
+    """(m, o), what the layers before this one have added to the output; None if there are none."""
 
     @property
     def prompt_count(self) -> int:
@@ -86,11 +100,42 @@ class RetainedKeys:
         return int(self.prompt_index[-1]) + 1
 
     @property
+    def key_weights(self) -> Tensor:
+        """The weight of each distinct key, averaged over prompts, (m,)."""
+        return segment_sum(self.weights, self.key_index, len(self.keys)) / self.prompt_count
+
+    @property
     def moment(self) -> Tensor:
         """The keys' second moment, averaged over prompts, (d, d)."""
-        return second_moment(self.keys, segment_sum(self.weights, self.key_index, len(self.keys)) / self.prompt_count)
+        return second_moment(self.keys, self.key_weights)
+
+    def target(self, width: int) -> Tensor:
+        """Return ``R A K^T``, averaged over prompts, (o, d), for outputs of a width o; 0 if there is nothing to restore."""
+        if self.residuals is None:
+            return self.keys.new_zeros(width, self.keys.shape[1])
+        return (self.residuals * self.key_weights[:, None]).T @ self.keys
+
+    def statistics(self, width: int) -> Statistics:
+        """Return both."""
+        return Statistics(self.moment, self.target(width))
+
+    def in_bases(self, keys: Tensor, output_basis: Tensor | None) -> "RetainedKeys":
+        """Return the same in other coordinates: its keys as they are there, (m, q), and its residuals by a basis (o, p)."""
+        if self.residuals is None or output_basis is None:
+            return replace(self, keys=keys)
+        return replace(self, keys=keys, residuals=self.residuals @ output_basis)
 
     def prompt_norms(self, vectors: Tensor) -> Tensor:
         """Return the weighted norm of each prompt, (prompts,), from one vector for each distinct key, (m, any)."""
         squares = vectors.square().sum(1)[self.key_index] * self.weights
         return segment_sum(squares, self.prompt_index, self.prompt_count).sqrt()
+
+    def prompt_changes(self, changes: Tensor) -> Tensor:
+        """Return the norm of each prompt's change, (prompts,), by earlier edits and by one that changes values by (m, o)."""
+        return self.prompt_norms(changes if self.residuals is None else changes - self.residuals)
+
+    def output_norms(self, weight: Tensor) -> Tensor:
+        """Return the norm of each prompt's unedited output, (prompts,), given the map (o, d)."""
+        outputs = (self.keys.to(weight) @ weight.T).double()
+        added = (one for one in (self.residuals, self.earlier) if one is not None)
+        return self.prompt_norms(sum(added, outputs))

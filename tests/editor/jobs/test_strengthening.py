@@ -33,24 +33,24 @@ def measured(target: float, neighbours: float) -> Measured:
 
 def test_steps_are_taken_in_the_stated_order() -> None:
     leaking = measured(0.3, 0.0)
-    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], 1, (0, 1))
-    second = next_adjustments(first, leaking, [FOX], 2, (0, 1))
-    third = next_adjustments(second, leaking, [FOX], 3, (0, 1))
-    assert describe_adjustments(first) == ["1 prompts added", "preservation times 0.5"]
-    assert (second.layers, second.preservation_scale) == ((0, 1), 0.5)
-    assert (third.layers, third.preservation_scale) == ((0, 1), 0.25)
+    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], (0, 1))
+    second = next_adjustments(first, leaking, [FOX], (0, 1, 2))
+    third = next_adjustments(second, leaking, [FOX], None)
+    assert describe_adjustments(first) == ["1 prompts added", "layers 0, 1"]
+    assert (second.layers, second.preservation_scale) == ((0, 1, 2), 1.0)
+    assert (third.layers, third.preservation_scale) == ((0, 1, 2), 0.5)
     assert [one.removals[0].phrases[0].weight for one in (first, second, third)] == [0.25, 0.5, 1.0]
-    assert next_adjustments(first, leaking, [FOX], 2, None).preservation_scale == 0.25
 
 
-def test_a_leak_with_collateral_gets_a_layer_before_less_preservation() -> None:
-    first = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.3), [FOX], 1, (0, 1))
-    assert (first.layers, first.preservation_scale) == ((0, 1), 1.0)
+def test_an_edit_that_leaks_and_spoils_is_not_preserved_less() -> None:
+    both = measured(0.3, 0.3)
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], (0, 1)).layers == (0, 1)
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], None).preservation_scale == 1.0
 
 
 def test_only_the_incomplete_of_several_removals_counts_more() -> None:
     found = Measured((measure("destination_drop", 0.3),), (), ())
-    adjusted = next_adjustments(NO_ADJUSTMENTS, found, [FOX, OWL], 1, None, alone=False)
+    adjusted = next_adjustments(NO_ADJUSTMENTS, found, [FOX, OWL], None, alone=False)
     assert {one.concept: one.weight for one in adjusted.removals} == {"fox": 2.0, "owl": 1.0}
 
 
@@ -65,8 +65,8 @@ def test_prompts_that_failed_are_edited(name: GroupName, added: Sequence[Phrase]
 
 
 def test_collateral_weakens_the_edit_again() -> None:
-    strong = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.0), [FOX], 2, None)
-    weakened = next_adjustments(strong, measured(0.0, 0.3), [FOX], 3, None)
+    strong = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.0), [FOX], None)
+    weakened = next_adjustments(strong, measured(0.0, 0.3), [FOX], None)
     assert weakened.preservation_scale == 1.0
     assert [(one.name, one.weight) for one in weakened.retain_names] == [("bear", 4.0)]
 

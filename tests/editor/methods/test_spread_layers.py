@@ -11,7 +11,7 @@ from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
 from editor.solver.tensor_cache import FolderCache
 
-NAMES = ("fox", "pizza", "owl", "rocket", "violin", "banana")
+NAMES = ("fox", "pizza", "owl", "rocket", "violin")
 MANY = [ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in NAMES]
 
 
@@ -48,4 +48,4 @@ def test_a_spread_edit_does_not_depend_on_what_was_solved_before(
     for one, other in zip(grown, fresh, strict=True):
         assert torch.equal(one.update.up, other.update.up)
         assert torch.equal(one.update.down, other.update.down)
-        assert one.record.preservation == fresh[0].record.preservation
+        assert one.record.preservation == other.record.preservation
