@@ -1,8 +1,9 @@
 """Groups of prompts on which an edit is validated: target, generality, neighbours and retain, and what else they must show."""
 
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
+from itertools import product, zip_longest
 
 from api_schemas.judging import GroupName
 from api_schemas.kinds import PromptSlot, prompt_slot
@@ -125,17 +126,27 @@ def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase], kind: Co
     return with_suffixes(builder, [in_wording(phrase, wording) for phrase in styled for wording in wordings])
 
 
-def sample_evenly(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
-    """Return at most ``limit`` distinct phrases, evenly spaced."""
-    return tuple(evenly_spaced(list(dict.fromkeys(phrases)), limit))
+def sample_varied(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
+    """Return at most ``limit`` distinct phrases: equally many of each object and style, in surroundings picked at random.
+
+    Even distances in a list could match the period of its surroundings, and pick a few objects in all of them.
+    """
+    by_subject: dict[tuple[str, str], list[Phrase]] = {}
+    for phrase in dict.fromkeys(phrases):
+        by_subject.setdefault((phrase.object, phrase.style), []).append(phrase)
+    shuffled = [random.Random(number).sample(own, len(own)) for number, own in enumerate(by_subject.values())]
+    chosen: list[Phrase] = []
+    for turn in zip_longest(*shuffled):
+        chosen += evenly_spaced([phrase for phrase in turn if phrase], limit - len(chosen))
+    return tuple(chosen)
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
     """Return ``first``, topped up from ``more`` to at most ``limit`` phrases."""
     known = frozenset(first)
-    taken = sample_evenly(first, limit)
+    taken = sample_varied(first, limit)
     rest = [phrase for phrase in dict.fromkeys(more) if phrase not in known]
-    return taken + sample_evenly(rest, limit - len(taken)) if rest and len(taken) < limit else taken
+    return taken + sample_varied(rest, limit - len(taken)) if rest and len(taken) < limit else taken
 
 
 def removal_groups(
@@ -177,8 +188,8 @@ def removal_phrases(
     spelt = [phrase for name in spellings for phrase in edited_phrases(builder, kind, name)]
     natural = with_suffixes(builder, [*natural_phrases(seen, kind), *in_styled_wordings(builder, seen)])
     unseen = [phrase for phrase in natural if phrase not in frozenset(seen)]
-    named = top_up(sample_evenly(seen, max(limit // 2, limit - len(unseen))), unseen, limit)
-    reworded = sample_evenly(held_out_phrases(builder, seen + spelt, kind), limit)
+    named = top_up(sample_varied(seen, max(limit // 2, limit - len(unseen))), unseen, limit)
+    reworded = sample_varied(held_out_phrases(builder, seen + spelt, kind), limit)
     return named, reworded, frozenset(seen)
 
 
@@ -260,7 +271,7 @@ def neighbour_phrases(builder: PromptBuilder, neighbours: Neighbours, limit: int
     by_name = (
         natural_phrases(edited_phrases(builder, neighbours.kind, name), neighbours.kind) for name in neighbours.names
     )
-    return sample_evenly(
+    return sample_varied(
         (phrase for phrases in by_name for phrase in evenly_spaced(with_suffixes(builder, phrases), share)), limit
     )
 
@@ -278,7 +289,7 @@ def retain_groups(
     """
     retained = builder.retain_phrases(active_removals, MAX_RETAINED_NAMES)
     styled = [phrase for phrase in retained if phrase.style]
-    sampled = sample_evenly(builder.in_held_out_wordings(styled), max_prompts)
+    sampled = sample_varied(builder.in_held_out_wordings(styled), max_prompts)
     phrases = tuple(
         phrase for phrase in sampled if unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})
     )
