@@ -112,7 +112,7 @@ def first_served_revision(session: Session, tenant: str, model: str) -> int:
     by_fleets = by_fleets.where(Fleet.tenant == tenant, Fleet.follows, FleetTarget.model == model)
     by_cases = select(CaseTarget.edit_id).where(CaseTarget.tenant == tenant, CaseTarget.model == model)
     required = or_(
-        Revision.job_id.in_(by_fleets.where(FleetTarget.state == "in_force")),
+        Revision.job_id.in_(by_fleets.where(FleetTarget.state.in_(SERVED))),
         Revision.job_id.in_(by_cases.where(CaseTarget.state.in_(("in_force", "revoking")))),
     )
     return session.scalar(select(func.max(Revision.number)).where(required)) or 0
