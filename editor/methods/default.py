@@ -72,5 +72,7 @@ def build_normal_equations(edit: LayerEdit, weights: RemovalWeights) -> NormalEq
         equations = NormalEquations.from_rows(rows, edit.retained_keys, edit.unprotected_subspace)
     else:
         statistics = edit.reweighted_statistics(weights)
-        equations = NormalEquations.from_statistics(statistics, edit.retain_statistics, edit.unprotected_subspace)
+        equations = NormalEquations.from_statistics(
+            *(statistics, edit.retain_moment, edit.unprotected_subspace, edit.retain_target)
+        )
     return replace(equations, relative_ridge=edit.site.relative_ridge)

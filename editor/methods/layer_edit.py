@@ -248,12 +248,9 @@ class LayerEdit:
         return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
 
     @property
-    def retain_statistics(self) -> Statistics:
-        """The statistics of the retain prompts, whose target is 0 unless earlier layers changed their outputs."""
-        width = len(self.site.norm_weight)
-        if self.site.follows_edits:
-            return self.retained_keys.statistics(width)
-        return Statistics(self.retain_moment, torch.zeros(width, self.site.width, dtype=torch.float64))
+    def retain_target(self) -> Tensor | None:
+        """What is to be restored of the retain prompts, (o, d); None unless earlier layers were edited."""
+        return self.retained_keys.target if self.site.follows_edits else None
 
     def objective_record(self) -> ObjectiveRecord:
         """Return what is needed to recompute the objective."""

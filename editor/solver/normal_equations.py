@@ -34,8 +34,10 @@ class NormalEquations:
     """(o, p), orthonormal; None is the identity."""
     removal: Statistics
     """``(q, q)`` and ``(p, q)``."""
-    retain: Statistics
-    """The same of the retain prompts, averaged over them; a target of 0 leaves them as they are."""
+    retain_moment: Tensor
+    """Mean second moment of the retain prompts, (q, q)."""
+    retain_target: Tensor | None
+    """What is to be restored of them, (p, q); None leaves them as they are."""
     width: int
     """Input dimensions of the layer, d."""
     relative_ridge: float = RELATIVE_RIDGE
@@ -51,19 +53,22 @@ class NormalEquations:
         outputs = rows.residuals if retained.residuals is None else torch.cat([rows.residuals, retained.residuals])
         output_basis = torch.linalg.qr(outputs.T).Q
         removal = replace(rows, keys=removal_keys, residuals=rows.residuals @ output_basis).statistics()
-        retain = retained.in_bases(retain_keys, output_basis).statistics(output_basis.shape[1])
-        return cls(subspace, output_basis, removal, retain, rows.keys.shape[1])
+        retain = retained.in_bases(retain_keys, output_basis)
+        return cls(subspace, output_basis, removal, retain.moment, retain.target, rows.keys.shape[1])
 
     @classmethod
     def from_statistics(
-        cls, removal: Statistics, retain: Statistics, unprotected: OrthogonalComplement
+        cls,
+        removal: Statistics,
+        retain_moment: Tensor,
+        unprotected: OrthogonalComplement,
+        retain_target: Tensor | None = None,
     ) -> "NormalEquations":
         """Build equations in the layer's own dimensions from accumulated statistics."""
-        own, retained = (
-            Statistics(unprotected.project_moment(one.moment), unprotected.project(one.target))
-            for one in (removal, retain)
-        )
-        return cls(unprotected, None, own, retained, len(removal.moment))
+        projected = Statistics(unprotected.project_moment(removal.moment), unprotected.project(removal.target))
+        moment, width = unprotected.project_moment(retain_moment), len(retain_moment)
+        target = None if retain_target is None else unprotected.project(retain_target)
+        return cls(unprotected, None, projected, moment, target, width)
 
     @cached_property
     def ridge(self) -> float:
@@ -72,13 +77,14 @@ class NormalEquations:
 
     def system(self, preservation: float) -> Tensor:
         """Return ``K A K^T + preservation C + ridge``, (q, q)."""
-        system = self.removal.moment + preservation * self.retain.moment
+        system = self.removal.moment + preservation * self.retain_moment
         system.diagonal().add_(self.ridge)
         return system
 
     def target(self, preservation: float) -> Tensor:
         """Return ``R A K^T + preservation T``, (p, q)."""
-        return self.removal.target + preservation * self.retain.target
+        own, restored = self.removal.target, self.retain_target
+        return own if restored is None else own + preservation * restored
 
     def solve(self, preservation: float, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return X, (p, q). A forecast may solve in float32; the factor is always computed in float64."""

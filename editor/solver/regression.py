@@ -109,15 +109,10 @@ class RetainedKeys:
         """The keys' second moment, averaged over prompts, (d, d)."""
         return second_moment(self.keys, self.key_weights)
 
-    def target(self, width: int) -> Tensor:
-        """Return ``R A K^T``, averaged over prompts, (o, d), for outputs of a width o; 0 if there is nothing to restore."""
-        if self.residuals is None:
-            return self.keys.new_zeros(width, self.keys.shape[1])
-        return (self.residuals * self.key_weights[:, None]).T @ self.keys
-
-    def statistics(self, width: int) -> Statistics:
-        """Return both."""
-        return Statistics(self.moment, self.target(width))
+    @property
+    def target(self) -> Tensor | None:
+        """``R A K^T``, averaged over prompts, (o, d); None if there is nothing to restore."""
+        return None if self.residuals is None else (self.residuals * self.key_weights[:, None]).T @ self.keys
 
     def in_bases(self, keys: Tensor, output_basis: Tensor | None) -> "RetainedKeys":
         """Return the same in other coordinates: its keys as they are there, (m, q), and its residuals by a basis (o, p)."""

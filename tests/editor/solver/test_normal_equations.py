@@ -79,7 +79,7 @@ def test_rows_and_statistics_give_the_same_update(seed: int, n: int, preservatio
     own, retain, protected = rows(seed, n, 32), retained_keys(seed + 3, 5, 32), random(3, 32, seed=seed + 5)
     retain, unprotected = with_losses(retain, seed + 7) if restore else retain, orthogonal_complement_of(protected)
     small = NormalEquations.from_rows(own, retain, unprotected)
-    large = NormalEquations.from_statistics(own.statistics(), retain.statistics(32), unprotected)
+    large = NormalEquations.from_statistics(own.statistics(), retain.moment, unprotected, retain.target)
     assert small.output_basis is not None
     assert small.ridge == pytest.approx(large.ridge, rel=1e-9)
     torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-7, rtol=1e-5)
