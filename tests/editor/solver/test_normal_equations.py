@@ -82,7 +82,10 @@ def test_rows_and_statistics_give_the_same_update(seed: int, n: int, preservatio
     large = NormalEquations.from_statistics(own.statistics(), retain.moment, unprotected, retain.target)
     assert small.output_basis is not None
     assert small.ridge == pytest.approx(large.ridge, rel=1e-9)
-    torch.testing.assert_close(dense(small, preservation), dense(large, preservation), atol=1e-7, rtol=1e-5)
+    one, other = dense(small, preservation), dense(large, preservation)
+    # What is restored is solved with a condition number of up to 1e10, so its entries agree relative to the largest one.
+    atol = 1e-5 * float(other.abs().max()) if restore else 1e-7
+    torch.testing.assert_close(one, other, atol=atol, rtol=1e-5)
 
 
 def test_protection_holds_with_duplicate_and_zero_keys() -> None:
