@@ -57,7 +57,8 @@ def edit_encoder(
         site = Site(model, model.with_updates(updates), layer)
         edit = LayerEdit(site, builder, composed, method, NULL_CACHE if updates else cache, reported, adjustments)
         solution = SOLVERS[method.name](edit)
-        updates[layer], method = solution.up @ solution.down, method.for_later_layers
+        if layer != layers[-1]:
+            updates[layer], method = solution.up @ solution.down, method.for_later_layers
         edits.append(make_tensor_edit(site, edit, solution))
     return edits
 
