@@ -247,7 +247,7 @@ class LayerEdit:
         key = hashlib.sha256(ids.numpy().tobytes() + weights.encode()).hexdigest()
         return get_or_compute(self.cache, f"preserved-{self.site}", key, lambda: self.retained_keys.moment)
 
-    @property
+    @cached_property
     def retain_target(self) -> Tensor | None:
         """What is to be restored of the retain prompts, (o, d); None unless earlier layers were edited."""
         return self.retained_keys.target if self.site.follows_edits else None
