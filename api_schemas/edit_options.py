@@ -111,12 +111,12 @@ class EditOptions(Request):
     sites: Sites = Field(
         default="default",
         description="The linear maps that are edited. `default`: the attention output of the first layer of the CLIP text "
-        "encoders and, in models that read T5 too (Stable Diffusion 3, FLUX.1), the text gate. `auto`: the same with the layer "
-        "that the trace of the concept identifies as causal, or the first layer if it is not separated from the others; the "
-        "report gives the reason. A list of numbers: these layers of the text encoders alone, in ascending order. `all`: every "
-        "site through which text enters the image, so that putting the original text encoder back does not undo the removal. A "
-        "list of names chooses among these sites: `text_encoder` (the first layer), and in the denoiser `cross_attention`, "
-        "`text_gate` and `pooled_projection`.",
+        "encoders and, in models that read T5 or a language model (Stable Diffusion 3, FLUX.1, PixArt and others), the text "
+        "gate. `auto`: the same with the layer that the trace of the concept identifies as causal, or the first layer if "
+        "it is not separated from the others; the report gives the reason. A list of numbers: these layers of the text "
+        "encoders alone, in ascending order. `all`: every site through which text enters the image, so that putting the "
+        "original text encoder back does not undo the removal. A list of names chooses among these sites: `text_encoder` "
+        "(the first layer), and in the denoiser `cross_attention`, `text_gate` and `pooled_projection`.",
         examples=["default", "auto", "all", [0], ["text_encoder", "cross_attention"]],
     )
     pins: list[Prompt] = Field(

@@ -338,7 +338,9 @@ class AuditReport(ReportModel):
     verdict: Verdict | None
     limits: list[str] = Field(description="Known limitations of this removal.")
     untested: list[str] = Field(description="What this run did not measure.")
-    lora_note: str | None = Field(None, description="Why there is no LoRA; None if there is one.")
+    lora_note: str | None = Field(
+        None, description="Why there is no LoRA, or what cannot load it; None if there is one for all loaders."
+    )
     refused: str | None = Field(None, description="Why no weights were published; None if they were.")
     signed_by: str | None = Field(None, description="Id of the key that signed all files; None: unsigned.")
     artifacts: list[ArtifactRecord]

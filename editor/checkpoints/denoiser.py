@@ -27,9 +27,13 @@ TEXT_TENSORS = re.compile(
     r"(.+\.)?attn2\.to_[kv]\.weight"
     r"|add_embedding\.linear_1\.weight"
     r"|context_embedder\.weight"
+    r"|caption_projection\.linear_1\.weight"
+    r"|txt_(in|norm)\.weight"
+    r"|cap_embedder\.[01]\.weight"
+    r"|time_caption_embed\.caption_embedder\.[01]\.weight"
     r"|time_text_embed\.text_embedder\.linear_1\.weight"
 )
-"""Names in diffusers of the linear maps that read text."""
+"""Names in diffusers of the linear maps that read text, and of the norms before them."""
 GATES: Mapping[str, Mapping[str, str]] = {
     "sdxl": {"label_emb.0.0.weight": "add_embedding.linear_1.weight"},
     "sd3": {

@@ -22,7 +22,7 @@ from editor.checkpoints.single_file import READABLE_LAYOUTS, open_file, read_enc
 from editor.checkpoints.tensor_reader import TensorFile
 from editor.checkpoints.text_encoder import Activation, TensorLocation, TextEncoder, check_precision, check_shapes
 from editor.checkpoints.tokenizers import TOKENIZER_FILES
-from editor.checkpoints.unedited_encoders import UneditedEncoder, t5_encoder
+from editor.checkpoints.unedited_encoders import UneditedEncoder, sequence_encoder, t5_encoder
 from editor.checkpoints.wrapped_modules import check_unwrapped
 from editor.errors import CheckpointError
 
@@ -33,11 +33,26 @@ PIPELINE_FAMILIES: tuple[tuple[str, Family], ...] = (
     ("LatentConsistencyModel", "stable-diffusion-1"),
     ("AnimateDiff", "stable-diffusion-1"),
     ("Flux(?!2)", "flux"),
+    ("ChromaPipeline", "chroma"),
+    ("PixArt(Alpha|Sigma)Pipeline", "pixart"),
+    ("Sana(PAG|Sprint)?Pipeline", "sana"),
+    ("Lumina2Pipeline", "lumina2"),
+    ("QwenImagePipeline", "qwen-image"),
+    ("ZImagePipeline", "z-image"),
 )
 """Prefixes of diffusers' pipeline classes. Stable Diffusion 1 and 2 share a class; their text encoders tell them apart."""
 COMPONENTS: tuple[Component, ...] = ("text_encoder", "text_encoder_2")
 TEXT_ENCODERS = (*COMPONENTS, "text_encoder_3", "text_encoder_4")
-FAMILIES = "Stable Diffusion, SDXL, SD3 and FLUX.1"
+GATED_FAMILIES: Mapping[Family, str] = {
+    "chroma": "t5",
+    "pixart": "t5",
+    "sana": "gemma2",
+    "lumina2": "gemma2",
+    "qwen-image": "qwen2_5_vl",
+    "z-image": "qwen3",
+}
+"""Families without CLIP, which are edited where the denoiser reads the text, and the kind of their only text encoder."""
+FAMILIES = "Stable Diffusion, SDXL, SD3, FLUX.1, Chroma, PixArt, Sana, Lumina 2, Qwen-Image and Z-Image"
 NO_EDIT = (
     "Its images can be generated and judged, but no concept can be removed from it yet. Use a model of those families."
 )
@@ -67,11 +82,12 @@ def open_folder(root: Path) -> Checkpoint:
 
 
 def check_variant(checkpoint: Checkpoint, variant: str | None) -> None:
-    """Raise CheckpointError if a variant is chosen that no text encoder of the model has."""
-    files = sorted({path.name for encoder in checkpoint.encoders for path in encoder.files})
+    """Raise CheckpointError if a variant is chosen that no edited component of the model has."""
+    edited = checkpoint.encoders or (checkpoint.require_denoiser(),)
+    files = sorted({path.name for component in edited for path in component.files})
     if variant and not any(f".{variant}." in name or f".{variant}-" in name for name in files):
         raise CheckpointError(
-            f"{checkpoint.path} has no text encoder in the variant {variant!r}; its weights are {', '.join(files)}.",
+            f"{checkpoint.path} has no weights in the variant {variant!r}; it has {', '.join(files)}.",
             field="variant",
             remedy=f"Name an existing variant, or unset {VARIANT_SETTING}.",
         )
@@ -98,6 +114,8 @@ def open_pipeline(root: Path) -> Checkpoint:
     """Open a diffusers folder."""
     index = read_json(check_inside(root, root / "model_index.json")) if (root / "model_index.json").is_file() else {}
     class_family = family_of_pipeline(root, index)
+    if class_family and class_family in GATED_FAMILIES:
+        return open_gated_pipeline(root, class_family)
     present = {
         name: model_type(root, root / name)
         for name in (*COMPONENTS, "text_encoder_3")
@@ -112,6 +130,14 @@ def open_pipeline(root: Path) -> Checkpoint:
         raise CheckpointError(f"{root} has no CLIP text encoder.", field="model", remedy=READABLE_LAYOUTS)
     family = infer_family(class_family, encoders, present)
     return Checkpoint(root, family, encoders, t5_encoders(present, family))
+
+
+def open_gated_pipeline(root: Path, family: Family) -> Checkpoint:
+    """Open a diffusers folder of a family without CLIP. Raises CheckpointError: its text encoder is not the family's."""
+    found, expected = model_type(root, root / "text_encoder"), GATED_FAMILIES[family]
+    if found != expected:
+        raise unusable_folder(root / "text_encoder", f"is {found}, not {expected}", READABLE_LAYOUTS)
+    return Checkpoint(root, family, (), (sequence_encoder("text_encoder", found),))
 
 
 def has_component(root: Path, index: Mapping[str, Any], name: str) -> bool:
@@ -135,7 +161,7 @@ def family_of_pipeline(root: Path, index: Mapping[str, Any]) -> Family | None:
             return family
     kinds = [model_type(root, root / name) for name in TEXT_ENCODERS if has_component(root, index, name)]
     how = f", which reads prompts through {' and '.join(kinds)}" if kinds else ""
-    raise unusable_folder(root, f"is a {pipeline}{how}; edits are made in CLIP text encoders of {FAMILIES}", NO_EDIT)
+    raise unusable_folder(root, f"is a {pipeline}{how}; concepts are removed from {FAMILIES}", NO_EDIT)
 
 
 def infer_family(class_family: Family | None, encoders: tuple[TextEncoder, ...], present: Mapping[str, str]) -> Family:

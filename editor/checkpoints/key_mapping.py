@@ -10,7 +10,20 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Literal
 
-Family = Literal["stable-diffusion-1", "stable-diffusion-2", "sdxl", "sd3", "flux", "clip"]
+Family = Literal[
+    "stable-diffusion-1",
+    "stable-diffusion-2",
+    "sdxl",
+    "sd3",
+    "flux",
+    "chroma",
+    "pixart",
+    "sana",
+    "lumina2",
+    "qwen-image",
+    "z-image",
+    "clip",
+]
 Component = Literal["text_encoder", "text_encoder_2"]
 
 CANONICAL_PREFIX = "text_model."

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.clip_tokenizer_files import ClipSettings, read_clip_settings
 from editor.checkpoints.prompt_tokenizer import BOS, EOS, Merges, PromptTokenizer, special_token
 from editor.checkpoints.text_encoder import TextEncoder
@@ -95,6 +96,16 @@ def open_prompt_tokenizer(encoder: TextEncoder) -> Any:
         return prompt_tokenizer(ClipSettings(default_pad(encoder), context), context)
     settings = clip_settings(folder, versions)
     return prompt_tokenizer(settings, context) if settings else open_tokenizer(encoder)
+
+
+def open_prompt_tokenizers(checkpoint: Checkpoint) -> list[Any]:
+    """Open a tokenizer for prompts for each text encoder; see :func:`open_prompt_tokenizer`.
+
+    A model without CLIP gets CLIP's own, which tells words apart for it: its encoder is given whole texts.
+    """
+    if not checkpoint.encoders:
+        return [prompt_tokenizer(ClipSettings(), ClipSettings().length)]
+    return [open_prompt_tokenizer(encoder) for encoder in checkpoint.encoders]
 
 
 def default_pad(encoder: TextEncoder) -> str:

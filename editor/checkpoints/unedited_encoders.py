@@ -1,6 +1,7 @@
 """Text encoders that the edit does not change, through which a concept can still reach the image.
 
-These are T5 in SD3 and FLUX, and a CLIP text encoder of SDXL or SD3 that a single file does not contain.
+These are T5, the language models of families without CLIP, and a CLIP text encoder of SDXL or SD3 that a single file does not
+contain.
 """
 
 from dataclasses import dataclass
@@ -42,6 +43,16 @@ def t5_encoder(component: str, family: Family) -> UneditedEncoder:
         share,
         f"The model also encodes each prompt with T5 ({component}), which supplies {tokens}. "
         "T5 is not edited, so a removed concept can come back through it.",
+    )
+
+
+def sequence_encoder(component: str, model_type: str) -> UneditedEncoder:
+    """Return the only text encoder of a family without CLIP."""
+    return UneditedEncoder(
+        component,
+        1.0,
+        f"The model encodes each prompt with {model_type} ({component}) alone, which is not edited. A removed concept can come "
+        "back through it unless the text gate is edited.",
     )
 
 

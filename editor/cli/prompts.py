@@ -72,7 +72,7 @@ def prompts(
 
     checkpoint = open_checkpoint(model_path)
     builder = open_prompt_builders(checkpoint, read_profile_option(profile))[0]
-    ranked = rank_replacements(request, checkpoint.encoders[0], builder, None)
+    ranked = rank_replacements(request, checkpoint, [builder], None)
     print_concept_hints(request.removals, builder.profile, Console(stderr=True, quiet=json_output))
     labelled = [label_removal(removal.concept, removal, builder.profile) for removal in request.removals]
     found = Review(

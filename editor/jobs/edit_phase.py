@@ -29,7 +29,7 @@ from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.name_coverage import covered_names
 from editor.methods.tensor_edits import MAX_LISTED_PROMPTS, Edit
-from editor.prompts import PromptBuilder, ResolvedRemoval
+from editor.prompts import PromptBuilder, ResolvedRemoval, pair_encoders
 from editor.prompts.name_expansion import ConceptName
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def select_method(request: EditRequest, traces: Sequence[TraceRecord], encoder: 
 def add_forecasts(model: Model, edits: Sequence[Edit], removed: Sequence[ResolvedRemoval]) -> list[SolveRecord]:
     """Return the solve records, with the forecast changes of held-out retain prompts."""
     records = []
-    for encoder, builder in track(list(zip(model.checkpoint.encoders, model.prompt_builders, strict=True))):
+    for encoder, builder in track(pair_encoders(model.checkpoint, model.prompt_builders)):
         own = edits_of(encoder, edits)
         if not own:
             continue
@@ -181,7 +181,7 @@ def covered_by_all_encoders(
     """Return the names that the edits of every text encoder cover."""
     by_encoder = [
         covered_names(encoder, builder, update_by_layer(edits_of(encoder, edits)), removal, request.options.aim)
-        for encoder, builder in zip(model.checkpoint.encoders, model.prompt_builders, strict=True)
+        for encoder, builder in pair_encoders(model.checkpoint, model.prompt_builders)
         if edits_of(encoder, edits)
     ]
     return set.intersection(*map(set, by_encoder)) if by_encoder else set(model.prompts.expand(removal).names)

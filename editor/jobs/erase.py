@@ -224,7 +224,7 @@ class EraseJob(Job):
         if not any(requested.chooses_replacement for requested in request.removals):
             return Replacements()
         judge = self.judge if request.validation.enabled else None
-        return rank_replacements(request, model.first_encoder, model.prompts, judge)
+        return rank_replacements(request, model.checkpoint, model.prompt_builders, judge)
 
     @cached_property
     def ledger(self) -> LedgerJoin | None:

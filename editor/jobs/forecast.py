@@ -30,7 +30,15 @@ from editor.methods.config import MethodConfig, method_from_options
 from editor.methods.denoiser_edit import edit_denoiser
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.tensor_edits import Edit, SharedEdit, TensorEdit
-from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, find_conflicts, label_removal, open_prompt_builders
+from editor.prompts import (
+    Profile,
+    PromptBuilder,
+    ResolvedRemoval,
+    find_conflicts,
+    label_removal,
+    open_prompt_builders,
+    pair_encoders,
+)
 from editor.prompts.resolve_request import resolve_request
 from editor.sites.registry import denoiser_sites, name_sites
 
@@ -85,7 +93,7 @@ def forecast(
         LedgerConflict, LedgerError, ConceptError, SolveError: the edit itself would be refused.
     """
     builders = open_prompt_builders(checkpoint, profile)
-    ranked = replacements or rank_replacements(request, checkpoint.encoders[0], builders[0], None)
+    ranked = replacements or rank_replacements(request, checkpoint, builders, None)
     options = name_sites(request.options, checkpoint)
     entries = entries_from_request(request, options, candidates=ranked.names) if folder else []
     others = other_removals(entries, folder.read_for(checkpoint), builders[0]) if folder else []
@@ -103,7 +111,7 @@ def forecast(
                 edits_of(encoder, edits),
                 corpus or builder.held_out_retain_texts(builder.retain_phrases(removed), MAX_FORECAST_PROMPTS),
             )
-            for encoder, builder in track(list(zip(checkpoint.encoders, builders, strict=True)))
+            for encoder, builder in track(pair_encoders(checkpoint, builders))
             if edits_of(encoder, edits)
         ]
     encoders += [forecast_site(edit) for edit in shared_edits(edits)]
@@ -122,7 +130,7 @@ def solve(model: Model, request: EditRequest) -> list[Edit]:
         SolveError: the pinned prompts leave no direction to edit.
         UsageError: ``options.sites`` is "auto", which needs a trace.
     """
-    ranked = rank_replacements(request, model.first_encoder, model.prompts, None)
+    ranked = rank_replacements(request, model.checkpoint, model.prompt_builders, None)
     removals = resolve_request(request, model.prompts, candidates=ranked.names)
     return solve_request(model.checkpoint, model.prompt_builders, request, removals, None)[2]
 
@@ -169,7 +177,7 @@ def solve_encoders(
     adjustments: SolveAdjustments = NO_ADJUSTMENTS,
 ) -> list[TensorEdit]:
     """Return the edits of every text encoder, each by the method chosen for it, without a ledger."""
-    pairs = zip(checkpoint.encoders, builders, strict=True)
+    pairs = pair_encoders(checkpoint, builders)
     chosen = [(encoder, builder, method) for encoder, builder in pairs if (method := choose_method(encoder)).layers]
     return [
         result

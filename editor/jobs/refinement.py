@@ -180,7 +180,8 @@ class ClosedLoop:
         """Return the layers of a candidate and one more; None if the request or its ledger fixes the layers."""
         edited = len({*(best.edit or self.first_edit).layers.values()})
         is_free = self.request.options.sites in ("default", [0]) and not self.request.ledger
-        more = edited < min(SPREAD_LAYERS, self.model.first_encoder.layers)
+        existing = min((encoder.layers for encoder in self.model.checkpoint.encoders), default=0)
+        more = edited < min(SPREAD_LAYERS, existing)
         return tuple(range(edited + 1)) if is_free and more else None
 
     def _image_limit(self) -> int:

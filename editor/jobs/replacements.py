@@ -9,13 +9,14 @@ from pydantic import Field
 
 from api_schemas.edits import EditRequest
 from api_schemas.report import ReplacementCandidate
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import Checkpoint
 from editor.jobs.results import PhaseResult
 from editor.methods.replacement_forecast import ReplacementForecast
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.automatic_replacement import common_nouns, sibling_names
 from editor.prompts.concepts import profile_class
 from editor.prompts.resolve_request import resolve_request
+from editor.sites.registry import first_site
 
 if TYPE_CHECKING:
     from editor.judging.judge import Judge
@@ -33,19 +34,19 @@ class Replacements(PhaseResult):
 
 
 def rank_replacements(
-    request: EditRequest, source: TextEncoder, builder: PromptBuilder, judge: Judge | None
+    request: EditRequest, checkpoint: Checkpoint, builders: Sequence[PromptBuilder], judge: Judge | None
 ) -> Replacements:
     """Rank the automatic replacements of a request. The result depends on request, model and judge only.
 
     Args:
-        source: the first text encoder, with its ``builder``.
+        builders: the prompt builders of the model's text encoders.
         judge: excludes the names that it does not tell apart from the concept, and finds those of a concept that the profile
-            does not list. None: the text encoder alone decides, among the other names of the concept's group.
+            does not list. None: the forecast alone decides, among the other names of the concept's group.
     """
     if not any(requested.chooses_replacement for requested in request.removals):
         return Replacements()
-    removals = resolve_request(request, builder)
-    forecast = ReplacementForecast(source, builder, removals)
+    removals = resolve_request(request, builders[0])
+    forecast = ReplacementForecast(first_site(checkpoint, builders), builders[0], removals)
     return Replacements(
         candidates=[
             rank_candidates(forecast, removal, judge) if requested.chooses_replacement else []

@@ -11,7 +11,7 @@ from editor.generation.device import ComputeDevice
 from editor.io.progress import ProgressCallback, SubProgress, report_fraction, report_to
 from editor.jobs.model import Model
 from editor.judging.judge import Judge
-from editor.prompts import ResolvedRemoval
+from editor.prompts import ResolvedRemoval, pair_encoders
 from editor.tracing.default_trace import trace_removal
 from editor.tracing.traced_model import PENULTIMATE_FAMILIES
 
@@ -24,14 +24,14 @@ def run_trace(
     device: ComputeDevice,
     progress: Callable[[str], ProgressCallback],
 ) -> list[TraceRecord]:
-    """Trace each concept through every CLIP text encoder, one after the other on the device.
+    """Trace each concept through every CLIP text encoder, one after the other on the device; a model may have none.
 
     Args:
         progress: from a message to the callback that reports finished fractions under it.
     """
     records: list[TraceRecord] = []
-    encoders = list(zip(model.checkpoint.encoders, model.prompt_builders, strict=True))
-    share = 1 / (len(encoders) * len(removals))
+    encoders = pair_encoders(model.checkpoint, model.prompt_builders)
+    share = 1 / max(len(encoders) * len(removals), 1)
     for encoder, builder in encoders:
         runner = load_runner(model, encoder, device)
         for index, removal in enumerate(removals):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from api_schemas.conflicts import Conflict
 from api_schemas.edits import SiteName
 from editor.checkpoints import Checkpoint
-from editor.checkpoints.tokenizers import open_prompt_tokenizer
+from editor.checkpoints.tokenizers import open_prompt_tokenizers
 from editor.errors import LedgerError
 from editor.io.atomic import write_bytes
 from editor.io.digests import sha256_hex
@@ -23,7 +23,7 @@ from editor.ledger.ledger import Ledger
 from editor.methods.denoiser_edit import edit_denoiser
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.tensor_edits import Edit
-from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders
+from editor.prompts import Profile, PromptBuilder, ResolvedRemoval, load_profile, open_prompt_builders, pair_encoders
 from editor.prompts.automatic_replacement import choose_destinations
 from editor.prompts.resolve_request import resolve_removal
 from editor.sites.registry import denoiser_sites
@@ -130,11 +130,8 @@ class LedgerFolder:
             LedgerConflict: an entry contradicts another removal.
         """
         ledger = identify_base(self.read_for(checkpoint).add(entries), checkpoint)
-        tokenizer, profile = (
-            open_prompt_tokenizer(checkpoint.encoders[0]),
-            self.profile or load_profile(checkpoint.path),
-        )
-        warnings = check_conflicts(ledger, tokenizer, profile)
+        profile = self.profile or load_profile(checkpoint.path)
+        warnings = check_conflicts(ledger, open_prompt_tokenizers(checkpoint)[0], profile)
         return ledger, conflicts_involving(warnings, entries)
 
     @contextmanager
@@ -198,7 +195,7 @@ class LedgerFolder:
         cache, builders = FolderCache(self.path), open_prompt_builders(checkpoint, self.profile)
         entries, reported = list(ledger.by_digest.values()), {entry.digest for entry in report_on}
         encoders: list[tuple[Solver, PromptBuilder]] = [
-            (partial(edit_encoder, *pair), pair[1]) for pair in zip(checkpoint.encoders, builders, strict=True)
+            (partial(edit_encoder, *pair), pair[1]) for pair in pair_encoders(checkpoint, builders)
         ]
         solvers = [(*one, [entry for entry in entries if entry.options.layers]) for one in encoders]
         solvers += [

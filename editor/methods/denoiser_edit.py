@@ -10,8 +10,8 @@ from editor.methods.prepare_removals import prepare_removals
 from editor.methods.registry import SOLVERS
 from editor.methods.tensor_edits import SharedEdit, make_record
 from editor.prompts import PromptBuilder, ResolvedRemoval
+from editor.sites.prompt_encoder import release_encoder
 from editor.sites.stream_site import StreamSite
-from editor.sites.t5_states import release_encoder
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
 

@@ -3,7 +3,7 @@
 from editor.prompts.concepts import Concept, Destination, ResolvedRemoval, choose_destination
 from editor.prompts.name_expansion import ConceptName, NameExpansion, expand_names
 from editor.prompts.profile import Profile, load_profile
-from editor.prompts.prompt_builder import PromptBuilder, open_prompt_builder, open_prompt_builders
+from editor.prompts.prompt_builder import PromptBuilder, open_prompt_builder, open_prompt_builders, pair_encoders
 from editor.prompts.token_alignment import PromptPair, TokenizedPrompt, align_tokens
 from editor.prompts.token_conflicts import find_conflicts, label_removal
 
@@ -25,4 +25,5 @@ __all__ = [
     "load_profile",
     "open_prompt_builder",
     "open_prompt_builders",
+    "pair_encoders",
 ]

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from api_schemas.kinds import prompt_slot
 from api_schemas.report import NameSource
-from editor.checkpoints import Checkpoint, open_checkpoint
-from editor.checkpoints.tokenizers import open_prompt_tokenizer
+from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
+from editor.checkpoints.tokenizers import open_prompt_tokenizers
 from editor.errors import ConceptError
 from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval, takes_article
 from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
@@ -300,11 +300,18 @@ def open_prompt_builder(model: Path, profile: Profile | None = None) -> PromptBu
 
 
 def open_prompt_builders(checkpoint: Checkpoint, profile: Profile | None = None) -> list[PromptBuilder]:
-    """Return a prompt builder for each text encoder: the same prompts, tokenized and padded as its pipeline does.
+    """Return a prompt builder for each CLIP text encoder: the same prompts, tokenized and padded as its pipeline does.
+
+    A model without CLIP has one builder.
 
     Args:
         checkpoint: the model.
         profile: used instead of the model's own.
     """
     used = profile or load_profile(checkpoint.path)
-    return [PromptBuilder(open_prompt_tokenizer(encoder), used) for encoder in checkpoint.encoders]
+    return [PromptBuilder(tokenizer, used) for tokenizer in open_prompt_tokenizers(checkpoint)]
+
+
+def pair_encoders(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> list[tuple[TextEncoder, PromptBuilder]]:
+    """Return each CLIP text encoder with its prompt builder; none for a model without CLIP, whose builder is alone."""
+    return list(zip(checkpoint.encoders, builders, strict=bool(checkpoint.encoders)))

@@ -35,7 +35,7 @@ from editor.publishing.filenames import (
     REPORT_PDF,
 )
 from editor.publishing.html import render_html
-from editor.publishing.lora import reason_against_lora, write_loras
+from editor.publishing.lora import LOADER_NOTES, reason_against_lora, write_loras
 from editor.publishing.model_card import render_model_card
 from editor.publishing.overlay import Overlays, segments_digest
 from editor.publishing.pdf import render_pdf
@@ -95,6 +95,7 @@ def publish(
     note = reason_against_lora(updates)
     if note is None:
         files |= dict.fromkeys(write_loras(updates, report.model.family, out_dir), "lora")
+        note = LOADER_NOTES.get(report.model.family)
     tensors = [tensor_record(update) for update in updates]
     with step(0.0, 0.6):
         overlays = planned.join()

@@ -10,7 +10,7 @@ from api_schemas.report import CollateralBand, CollateralRecord, Validation
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.methods.collateral_forecast import forecast_collateral
-from editor.prompts import PromptBuilder
+from editor.prompts import PromptBuilder, pair_encoders
 from editor.publishing.deployment.canaries import rounded_updates
 from editor.stats.correlation import rank_correlation
 from editor.stats.intervals import estimate_mean
@@ -34,7 +34,7 @@ def forecast_drops(
 ) -> dict[str, float]:
     """Forecast the probability that each prompt loses what it asks for, from text space alone; the worst encoder counts."""
     drops: dict[str, float] = {}
-    for encoder, book in zip(checkpoint.encoders, books, strict=True):
+    for encoder, book in pair_encoders(checkpoint, books):
         changes = rounded_updates(encoder, updates, layers)
         texts = book.select_fitting(list(measured_drops(validation))) if changes else []
         for one in forecast_collateral(encoder, book, changes, texts) if texts else []:

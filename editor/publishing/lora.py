@@ -30,6 +30,11 @@ KOHYA_PREFIXES = {
     "clip": {"text_encoder": "lora_te"},
 }
 """Kohya's prefixes of components, by family. Families that diffusers reads with PEFT's names only are absent."""
+LOADER_NOTES = {
+    "pixart": "diffusers has no `load_lora_weights` for this family: load the full weights there. The LoRA is for PEFT and "
+    "ComfyUI."
+}
+"""What to know before loading a LoRA, by family."""
 KOHYA_MODULES = {"add_embedding.linear_1": "label_emb_0_0"}
 """Modules that kohya names as the original files do, by their names in diffusers."""
 

@@ -7,7 +7,7 @@ side by side. No family masks the padding, so it is a role of its own.
 from collections.abc import Sequence
 
 from editor.checkpoints import Checkpoint
-from editor.prompts import PromptBuilder
+from editor.prompts import PromptBuilder, pair_encoders
 from editor.sites.shared_weights import SharedWeights
 from editor.sites.stream_site import StreamSite
 from editor.sites.streams import ClipStates, SideBySide, Stream
@@ -23,8 +23,8 @@ def find_cross_attention(checkpoint: Checkpoint, builders: Sequence[PromptBuilde
     """Return the site of a model; None if its denoiser has no cross-attention."""
     denoiser = checkpoint.denoiser
     names = tuple(name for name in denoiser.locations if name.endswith(SUFFIXES)) if denoiser else ()
-    if denoiser is None or not names:
-        return None
+    if denoiser is None or not names or not checkpoint.encoders:
+        return None  # behind a text gate, cross-attention reads what the gate makes of the text
     stream = states_stream(checkpoint, builders)
     if any(denoiser.shape(name)[1] != stream.width for name in names):
         return None  # another encoder feeds it, which the checkpoint does not contain
@@ -33,7 +33,7 @@ def find_cross_attention(checkpoint: Checkpoint, builders: Sequence[PromptBuilde
 
 def states_stream(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> Stream:
     """Return the rows that the denoiser of a model reads from its CLIP text encoders."""
-    encoders = list(zip(checkpoint.encoders, builders, strict=True))
+    encoders = pair_encoders(checkpoint, builders)
     if checkpoint.family in BEFORE_LAST_LAYER:
         return SideBySide(
             tuple(ClipStates(source, builder, source.layers - 1, normed=False) for source, builder in encoders)

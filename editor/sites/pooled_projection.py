@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.key_mapping import TEXT_PROJECTION
-from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt
+from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt, pair_encoders
 from editor.prompts.token_alignment import AlignedToken
 from editor.sites.clip_attention import TokenPositions
 from editor.sites.shared_weights import SharedWeights
@@ -97,7 +97,7 @@ def find_pooled_projection(checkpoint: Checkpoint, builders: Sequence[PromptBuil
     name = TENSORS.get(family)
     if denoiser is None or name is None or name not in denoiser.locations:
         return None
-    pairs = zip(checkpoint.encoders, builders, strict=True)
+    pairs = pair_encoders(checkpoint, builders)
     own = {
         source.component: ClipStates(source, builder, source.layers, normed=True, padding_slots=1)
         for source, builder in pairs

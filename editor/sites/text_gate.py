@@ -1,12 +1,15 @@
-"""The text gate: the linear map through which an MMDiT reads its sequence of text, one row for each token.
+"""The text gate: the linear map through which a transformer reads its sequence of text, one row for each token.
 
-FLUX.1's reads T5 alone. Stable Diffusion 3's reads the states of both CLIP encoders, side by side in its first columns, and
-below them those of T5: two populations of rows, one map.
+FLUX.1's, Chroma's and PixArt's read T5 alone; those of Sana, Lumina 2, Qwen-Image and Z-Image read a language model. Stable
+Diffusion 3's reads the states of both CLIP encoders, side by side in its first columns, and below them those of T5: two
+populations of rows, one map. PixArt's and Sana's gates have a second layer, which follows an activation: if the first
+layer's outputs are the destination's, so is everything after them. Before some gates, rows are normalised: the keys are what
+follows the norm.
 """
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,19 +19,40 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from editor.checkpoints import Checkpoint
+from editor.checkpoints.key_mapping import Family
+from editor.checkpoints.safe_paths import read_json
 from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt
 from editor.prompts.token_alignment import AlignedToken
 from editor.sites.clip_attention import TokenPositions
 from editor.sites.cross_attention import states_stream
+from editor.sites.prompt_encoder import PromptEncoder
+from editor.sites.prompt_formats import prompt_format
+from editor.sites.sequence_states import RowNorm, SequenceStates
 from editor.sites.shared_weights import SharedWeights
 from editor.sites.stream_site import StreamSite
 from editor.sites.streams import Stream
-from editor.sites.t5_states import T5States
 from editor.solver.risk_curves import TEXT_GATE_CURVES
 
-GATE = "context_embedder.weight"
-LENGTHS = {"flux": 512, "sd3": 256}
-"""Rows of T5 that each family's pipeline in diffusers reads by default, unless the tokenizer takes fewer."""
+GATES: Mapping[str, str | None] = {
+    "context_embedder.weight": None,
+    "caption_projection.linear_1.weight": None,
+    "txt_in.weight": "txt_norm.weight",
+    "cap_embedder.1.weight": "cap_embedder.0.weight",
+    "time_caption_embed.caption_embedder.1.weight": "time_caption_embed.caption_embedder.0.weight",
+}
+"""Names of the gate in diffusers, of which a denoiser has at most one, and of the norm before it."""
+DEFAULT_NORM_EPS = 1e-6
+LENGTHS: Mapping[Family, int] = {
+    "flux": 512,
+    "chroma": 512,
+    "sd3": 256,
+    "pixart": 300,
+    "sana": 300,
+    "lumina2": 256,
+    "qwen-image": 512,
+    "z-image": 512,
+}
+"""Rows that each family's pipeline in diffusers reads by default, unless the tokenizer takes fewer."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +60,7 @@ class Stacked:
     """Rows of CLIP, filled with zeros to the width of T5's, and below them those of T5; see `editor.sites.streams.Stream`."""
 
     clip: Stream
-    t5: T5States
+    t5: SequenceStates
     context: int
     """Rows of CLIP."""
     repeats_first: bool = True
@@ -94,28 +118,48 @@ class Stacked:
 
 
 def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> StreamSite | None:
-    """Return the site of a model; None if its family has none, or T5 is not in the model's folder."""
-    t5, root = find_t5(checkpoint), checkpoint.path
-    if t5 is None:
+    """Return the site of a model; None if its family has none, or the encoder that feeds it is not in the model's folder."""
+    component = find_sequence_encoder(checkpoint)
+    if component is None:
+        return None
+    denoiser, gate = checkpoint.require_denoiser(), find_gate(checkpoint)
+    assert gate is not None
+    width = denoiser.shape(gate)[1]
+    sequence = SequenceStates(open_prompt_encoder(checkpoint, component), width, open_norm(checkpoint, GATES[gate]))
+    stream: Stream = sequence
+    if checkpoint.family == "sd3":
+        stream = Stacked(states_stream(checkpoint, builders), sequence, builders[0].context_length)
+    return StreamSite("text_gate", stream, SharedWeights(denoiser, (gate,), width), TEXT_GATE_CURVES)
+
+
+def open_norm(checkpoint: Checkpoint, name: str | None) -> RowNorm | None:
+    """Return the norm of a name in the denoiser; None for none."""
+    if name is None:
         return None
     denoiser = checkpoint.require_denoiser()
-    width = denoiser.shape(GATE)[1]
-    tokenizer = tokenizer_folder(root, t5)
+    config = read_json(checkpoint.path / denoiser.component / "config.json")
+    return RowNorm(denoiser.tensor(name).float(), float(config.get("norm_eps", DEFAULT_NORM_EPS)))
+
+
+def find_gate(checkpoint: Checkpoint) -> str | None:
+    """Return the name of the gate; None if the model lacks it."""
+    tensors = checkpoint.denoiser.locations if checkpoint.denoiser else {}
+    return next((name for name in GATES if name in tensors), None)
+
+
+def find_sequence_encoder(checkpoint: Checkpoint) -> str | None:
+    """Return the component of the encoder, read whole, that feeds the gate; None if the model's folder lacks either."""
+    unedited = (one.component for one in checkpoint.unedited_encoders if one.component.startswith("text_encoder"))
+    component = next(unedited, None)
+    is_present = component is not None and (checkpoint.path / component).is_dir()
+    return component if is_present and find_gate(checkpoint) else None
+
+
+def open_prompt_encoder(checkpoint: Checkpoint, component: str) -> PromptEncoder:
+    """Return an encoder of a model's folder."""
+    folder, tokenizer = checkpoint.path / component, tokenizer_folder(checkpoint.path, component)
     length = min(LENGTHS[checkpoint.family], tokenizer_length(tokenizer))
-    stream: Stream = T5States(root / t5, tokenizer, length, width, checkpoint.device)
-    if checkpoint.family == "sd3":
-        assert isinstance(stream, T5States)
-        stream = Stacked(states_stream(checkpoint, builders), stream, builders[0].context_length)
-    return StreamSite("text_gate", stream, SharedWeights(denoiser, (GATE,), width), TEXT_GATE_CURVES)
-
-
-def find_t5(checkpoint: Checkpoint) -> str | None:
-    """Return the component of the T5 encoder that a text gate reads; None if the model lacks the gate, or T5 in its folder."""
-    t5 = next((one.component for one in checkpoint.unedited_encoders if one.component.startswith("text_encoder")), None)
-    if t5 is None or not (checkpoint.path / t5).is_dir():
-        return None
-    denoiser = checkpoint.denoiser
-    return t5 if denoiser is not None and GATE in denoiser.locations else None
+    return PromptEncoder(folder, tokenizer, length, prompt_format(checkpoint.family, tokenizer), checkpoint.device)
 
 
 def tokenizer_folder(root: Path, component: str) -> Path:

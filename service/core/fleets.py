@@ -105,8 +105,8 @@ def resolve(session: Session, tenant: str, selector: FleetSelector, admitted: Se
     names = set(admitted) & (set(selector.models) or set(admitted))
     query = select(ModelRegistration).where(ModelRegistration.id.in_(names)).order_by(ModelRegistration.id)
     rows = [row for row in session.scalars(query) if wanted.matches_row(row)]
-    unread = [name for name in selector.models if name not in {row.id for row in rows if row.encoders}]
-    unread += [row.id for row in rows if not row.encoders and row.id not in unread]
+    unread = [name for name in selector.models if name not in {row.id for row in rows if row.encoders is not None}]
+    unread += [row.id for row in rows if row.encoders is None and row.id not in unread]
     if unread:
         listed = ", ".join(unread[:MAX_LISTED])
         raise _refused("", "model_not_read", f"{listed}: not read yet, or not selected", "Wait for their registration.")

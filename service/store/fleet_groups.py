@@ -28,7 +28,8 @@ def has_properties(
 def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration]) -> dict[str, str]:
     """Return the group of each model: a digest over its family, its text encoders, its profile and its active removals.
 
-    Models of one group get byte-identical tensors for the same removals.
+    Models of one group get byte-identical tensors for the same removals. Without a CLIP text encoder, whose edit depends on
+    nothing else, only models with equal weights do.
     """
     active: dict[str, list[Any]] = defaultdict(list)
     entries = select(LedgerEntry).where(
@@ -36,7 +37,10 @@ def group_keys(session: Session, tenant: str, rows: Sequence[ModelRegistration])
     )
     for entry in session.scalars(entries):
         active[entry.model].append(canonical_removal(entry))
-    return {row.id: _digest([row.family, _encoder_digests(row), row.profile, sorted(active[row.id])]) for row in rows}
+    return {
+        row.id: _digest([row.family, _encoder_digests(row) or row.digest, row.profile, sorted(active[row.id])])
+        for row in rows
+    }
 
 
 def canonical_removal(entry: LedgerEntry) -> str:

@@ -215,10 +215,10 @@ def z_image() -> Any:
 def lumina2() -> Any:
     transformer = Lumina2Transformer2DModel(
         sample_size=4, in_channels=4, hidden_size=WIDTH, num_layers=2, num_refiner_layers=1, num_attention_heads=2,
-        num_kv_heads=1, multiple_of=8, axes_dim_rope=(4, 6, 6), axes_lens=(512, 64, 64), cap_feat_dim=WIDTH,
+        num_kv_heads=1, multiple_of=8, axes_dim_rope=(4, 6, 6), axes_lens=(512, 64, 64), cap_feat_dim=2 * WIDTH,
     )  # fmt: skip
     scheduler = FlowMatchEulerDiscreteScheduler(shift=6.0)
-    return Lumina2Pipeline(transformer, scheduler, vae(blocks=4, shift_factor=0.1), *gemma())
+    return Lumina2Pipeline(transformer, scheduler, vae(blocks=4, shift_factor=0.1), *gemma(2 * WIDTH))
 
 
 PIPELINES: dict[str, Callable[[], Any]] = {

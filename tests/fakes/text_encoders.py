@@ -1,6 +1,9 @@
 """Tiny text encoders of every kind that a pipeline reads prompts with: the true classes with random weights, and tokenizers."""
 
+import re
+from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from tokenizers.pre_tokenizers import ByteLevel
@@ -22,12 +25,14 @@ from transformers import (
     T5Tokenizer,
 )
 
+from editor.sites.prompt_formats import lumina2_format, qwen_image_format, sana_format
 from research.emoji.train_tokenizer import CONTEXT, train_tokenizer
 
 WIDTH = 32
 """Width of every text encoder."""
 PIECES = ("a", "fox", "dog", "face", "cat", "owl", "pizza", "in", "the", "style", "of", "noto", "ink")
 """Words that the tokenizers of T5 and Gemma know; they split others into letters."""
+PRINTABLE = frozenset(map(chr, range(33, 127)))
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TURN_START, TURN_END = "<|im_start|>", "<|im_end|>"
 CHAT_TEMPLATE = (
@@ -65,10 +70,23 @@ def t5(width: int = WIDTH) -> tuple[T5EncoderModel, T5Tokenizer]:
     return T5EncoderModel(config), tokenizer
 
 
-def gemma() -> tuple[Gemma2Model, GemmaTokenizer]:
-    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *LETTERS]
-    tokenizer = GemmaTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=[])
-    return Gemma2Model(Gemma2Config(**language_model(tokenizer), head_dim=8, attn_implementation="eager")), tokenizer
+def gemma(width: int = WIDTH) -> tuple[Gemma2Model, GemmaTokenizer]:
+    merges = letter_merges(f"▁{word}" for word in [*PIECES, *instruction_words()])
+    words = ["<pad>", "<eos>", "<bos>", "<unk>", "▁", *sorted(PRINTABLE), *map("".join, merges)]
+    tokenizer = GemmaTokenizer(vocab={word: i for i, word in enumerate(words)}, merges=merges)
+    config = language_model(tokenizer, width) | {"head_dim": 8, "attn_implementation": "eager"}
+    return Gemma2Model(Gemma2Config(**config)), tokenizer
+
+
+def instruction_words() -> list[str]:
+    """Return the words that Sana's and Lumina 2's pipelines put before a prompt."""
+    texts = (one(Path()).before for one in (sana_format, lumina2_format))
+    return sorted({word for text in texts for word in text.split()})
+
+
+def letter_merges(words: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the merges of byte-pair encoding by which words become one token each, letter by letter."""
+    return list(dict.fromkeys((word[:i], word[i]) for word in words for i in range(1, len(word))))
 
 
 def qwen3() -> tuple[Qwen3Model, Qwen2Tokenizer]:
@@ -89,19 +107,23 @@ def qwen2_5_vl() -> tuple[Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer]:
 
 
 def qwen_tokenizer() -> Qwen2Tokenizer:
-    words = ["<|endoftext|>", TURN_START, TURN_END, *sorted(ByteLevel.alphabet())]
+    around = qwen_image_format(Path())
+    known = re.findall(r"\w+", f"{around.before} {around.after}")
+    merges = letter_merges([*(f"Ġ{word}" for word in known), *known])
+    words = ["<|endoftext|>", TURN_START, TURN_END, *sorted(ByteLevel.alphabet()), *map("".join, merges)]
+    special = [TURN_START, TURN_END]
     tokenizer = Qwen2Tokenizer(
-        vocab={word: i for i, word in enumerate(words)}, merges=[], additional_special_tokens=[TURN_START, TURN_END]
+        vocab={word: i for i, word in enumerate(words)}, merges=merges, additional_special_tokens=special
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
 
 
-def language_model(tokenizer: Any) -> dict[str, Any]:
+def language_model(tokenizer: Any, width: int = WIDTH) -> dict[str, Any]:
     """Return the configuration that all language models share."""
     return {
         "vocab_size": len(tokenizer),
-        "hidden_size": WIDTH,
+        "hidden_size": width,
         "intermediate_size": WIDTH,
         "num_hidden_layers": 2,
         "num_attention_heads": 4,

@@ -2,10 +2,9 @@
 
 import pytest
 
-from editor.sites.t5_states import align_pieces
+from editor.sites.sequence_states import align_endless, align_pieces
 
 END = 1
-PADDING = (2, 6, 9)
 
 
 @pytest.mark.parametrize(
@@ -20,11 +19,26 @@ PADDING = (2, 6, 9)
 def test_subject_is_aligned_from_its_last_piece(
     concept: list[int], destination: list[int], subject: list[tuple[int, int]]
 ) -> None:
-    assert align_pieces(concept, destination, PADDING)["subject"] == subject
+    assert align_pieces(concept, destination)["subject"] == subject
 
 
 def test_other_words_and_end_are_aligned_with_themselves() -> None:
-    roles = align_pieces([5, 7, 7, 8, 6, END], [5, 9, 8, 6, END], PADDING)
+    roles = align_pieces([5, 7, 7, 8, 6, END], [5, 9, 8, 6, END])
     assert roles["trailing"] == [(0, 0), (3, 2), (4, 3)]
     assert roles["eos"] == [(5, 4)]
-    assert roles["padding"] == [(6, 6), (9, 9)]
+
+
+@pytest.mark.parametrize(
+    ("concept", "destination", "subject"),
+    [
+        ([5, 7, 8], [5, 9, 8], [(1, 1)]),
+        ([5, 8, 7], [5, 8, 9], [(2, 2)]),
+        ([5, 8, 7], [5, 8], [(2, 1)]),  # nothing takes the subject's place: the last word does
+    ],
+)
+def test_without_an_end_the_last_token_takes_its_part(
+    concept: list[int], destination: list[int], subject: list[tuple[int, int]]
+) -> None:
+    roles = align_endless(concept, destination)
+    assert roles["subject"] == subject
+    assert "eos" not in roles
