@@ -34,7 +34,16 @@ TEXT_TENSORS = re.compile(
     r"|time_text_embed\.text_embedder\.linear_1\.weight"
 )
 """Names in diffusers of the linear maps that read text, and of the norms before them."""
-GATES: Mapping[str, Mapping[str, str]] = {
+TEXT_GATES: Mapping[str, str | None] = {
+    "context_embedder.weight": None,
+    "caption_projection.linear_1.weight": None,
+    "txt_in.weight": "txt_norm.weight",
+    "cap_embedder.1.weight": "cap_embedder.0.weight",
+    "time_caption_embed.caption_embedder.1.weight": "time_caption_embed.caption_embedder.0.weight",
+}
+"""Names in diffusers of the map through which a transformer reads its sequence of text, and of the norm before it. A denoiser
+has at most one."""
+ORIGINAL_GATES: Mapping[str, Mapping[str, str]] = {
     "sdxl": {"label_emb.0.0.weight": "add_embedding.linear_1.weight"},
     "sd3": {
         "context_embedder.weight": "context_embedder.weight",
@@ -58,6 +67,11 @@ class Denoiser:
     """``unet`` or ``transformer``."""
     locations: Mapping[str, TensorLocation] = field(repr=False)
     """The tensors that read text, by their names in diffusers."""
+
+    @property
+    def text_gate(self) -> str | None:
+        """The name of the map through which the sequence of text is read; None if there is no such map."""
+        return next((name for name in TEXT_GATES if name in self.locations), None)
 
     def locate(self, name: str) -> TensorLocation:
         """Find a tensor. Raises CheckpointError if the denoiser does not have it."""
@@ -130,7 +144,7 @@ def text_tensors(names: Iterable[str]) -> list[str]:
 def canonical_name(stored: str, family: Family) -> str | None:
     """Return a tensor's name in diffusers; None if it reads no text."""
     name = stored.removeprefix(ORIGINAL_PREFIX)
-    gate = GATES.get(family, {}).get(name)
+    gate = ORIGINAL_GATES.get(family, {}).get(name)
     if gate:
         return gate
     block = ATTENTION_BLOCKS.fullmatch(name)

@@ -55,6 +55,17 @@ class EncoderFacts(InspectionPart):
     read_by_row: int = Field(description="Bytes read for each distinct token of the prompts.")
 
 
+class GateFacts(InspectionPart):
+    """The map through which a denoiser reads its sequence of text, which an edit changes."""
+
+    component: str
+    shape: tuple[int, ...]
+    dtype: str
+    file: str = Field(description="The file that an edit changes.")
+    edited: str = Field(description="Name of the tensor in the file.")
+    edited_bytes: int
+
+
 class UneditedEncoderFacts(InspectionPart):
     """A text encoder that the edit does not change."""
 
@@ -70,6 +81,7 @@ class Inspection(InspectionPart):
     family: Family | None
     refused: str | None = Field(description="Why the model can't be edited; null if it can.")
     encoders: list[EncoderFacts]
+    text_gate: GateFacts | None = Field(description="Null for a UNet, and for a model without its denoiser.")
     second_ways: list[UneditedEncoderFacts]
     unedited_variants: list[str] = Field(
         description="Other weights of the text encoders, which an edit does not change."
@@ -103,6 +115,7 @@ def inspect_weights(path: Path) -> Inspection:
         family=checkpoint.family if checkpoint else None,
         refused=refused,
         encoders=[encoder_facts(checkpoint, encoder) for encoder in checkpoint.encoders] if checkpoint else [],
+        text_gate=gate_facts(checkpoint) if checkpoint else None,
         second_ways=[unedited_encoder_facts(one) for one in checkpoint.unedited_encoders] if checkpoint else [],
         unedited_variants=list(checkpoint.unedited_variants) if checkpoint else [],
         files=files,
@@ -142,10 +155,31 @@ def unedited_encoder_facts(encoder: UneditedEncoder) -> UneditedEncoderFacts:
     return UneditedEncoderFacts(component=encoder.component, share=encoder.share, sentence=encoder.limitation)
 
 
+def gate_facts(checkpoint: Checkpoint) -> GateFacts | None:
+    """Describe the text gate; None if the model has none."""
+    denoiser = checkpoint.denoiser
+    name = denoiser.text_gate if denoiser else None
+    if denoiser is None or name is None:
+        return None
+    location = denoiser.locate(name)
+    return GateFacts(
+        component=denoiser.component,
+        shape=denoiser.shape(name),
+        dtype=location.dtype,
+        file=file_name(checkpoint, denoiser.file_of(name)),
+        edited=denoiser.stored_name(name),
+        edited_bytes=location.size,
+    )
+
+
+def file_name(checkpoint: Checkpoint, file: Path) -> str:
+    """Return a file's path inside the model."""
+    return file.name if file == checkpoint.path else file.relative_to(checkpoint.path).as_posix()
+
+
 def encoder_facts(checkpoint: Checkpoint, encoder: TextEncoder) -> EncoderFacts:
     """Describe a CLIP text encoder."""
     name = OUT_PROJ.format(layer=0)
-    file = encoder.file_of(name)
     tokens, *whole = EDIT_INPUTS
     return EncoderFacts(
         component=encoder.component,
@@ -156,7 +190,7 @@ def encoder_facts(checkpoint: Checkpoint, encoder: TextEncoder) -> EncoderFacts:
         vocabulary=encoder.vocabulary_size,
         activation=encoder.activation,
         dtype=encoder.locate(name).dtype,
-        file=file.name if file == checkpoint.path else file.relative_to(checkpoint.path).as_posix(),
+        file=file_name(checkpoint, encoder.file_of(name)),
         edited=encoder.stored_name(name),
         edited_bytes=encoder.locate(name).size,
         read_whole={canonical: encoder.locate(canonical).size for canonical in whole},

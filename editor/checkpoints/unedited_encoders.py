@@ -51,7 +51,7 @@ def sequence_encoder(component: str, model_type: str) -> UneditedEncoder:
     return UneditedEncoder(
         component,
         1.0,
-        f"The model encodes each prompt with {model_type} ({component}) alone, which is not edited. A removed concept can come "
+        f"The model encodes each prompt with {model_type} ({component}) alone, which is not edited. A removed concept comes "
         "back through it unless the text gate is edited.",
     )
 

@@ -42,6 +42,13 @@ def print_inspection(found: "Inspection", console: Console) -> None:
     console.print(f"family    {found.family or 'not known'}", highlight=False)
     for encoder in found.encoders:
         console.print(encoder_lines(encoder), highlight=False, soft_wrap=True)
+    if gate := found.text_gate:
+        console.print(
+            f"text gate {gate.component} reads text through {gate.edited} in {gate.file} "
+            f"({' x '.join(map(str, gate.shape))}, {gate.dtype}, {size(gate.edited_bytes)})",
+            highlight=False,
+            soft_wrap=True,
+        )
     for way in found.second_ways:
         console.print(f"beside    {way.sentence}", highlight=False, soft_wrap=True)
     for name in found.unedited_variants:

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from editor.checkpoints import Checkpoint
+from editor.checkpoints.denoiser import TEXT_GATES
 from editor.checkpoints.key_mapping import Family
 from editor.checkpoints.safe_paths import read_json
 from editor.prompts import PromptBuilder, PromptPair, TokenizedPrompt
@@ -33,14 +34,6 @@ from editor.sites.stream_site import StreamSite
 from editor.sites.streams import Stream
 from editor.solver.risk_curves import TEXT_GATE_CURVES
 
-GATES: Mapping[str, str | None] = {
-    "context_embedder.weight": None,
-    "caption_projection.linear_1.weight": None,
-    "txt_in.weight": "txt_norm.weight",
-    "cap_embedder.1.weight": "cap_embedder.0.weight",
-    "time_caption_embed.caption_embedder.1.weight": "time_caption_embed.caption_embedder.0.weight",
-}
-"""Names of the gate in diffusers, of which a denoiser has at most one, and of the norm before it."""
 DEFAULT_NORM_EPS = 1e-6
 LENGTHS: Mapping[Family, int] = {
     "flux": 512,
@@ -122,10 +115,13 @@ def find_text_gate(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) ->
     component = find_sequence_encoder(checkpoint)
     if component is None:
         return None
-    denoiser, gate = checkpoint.require_denoiser(), find_gate(checkpoint)
+    denoiser = checkpoint.require_denoiser()
+    gate = denoiser.text_gate
     assert gate is not None
     width = denoiser.shape(gate)[1]
-    sequence = SequenceStates(open_prompt_encoder(checkpoint, component), width, open_norm(checkpoint, GATES[gate]))
+    sequence = SequenceStates(
+        open_prompt_encoder(checkpoint, component), width, open_norm(checkpoint, TEXT_GATES[gate])
+    )
     stream: Stream = sequence
     if checkpoint.family == "sd3":
         stream = Stacked(states_stream(checkpoint, builders), sequence, builders[0].context_length)
@@ -141,18 +137,13 @@ def open_norm(checkpoint: Checkpoint, name: str | None) -> RowNorm | None:
     return RowNorm(denoiser.tensor(name).float(), float(config.get("norm_eps", DEFAULT_NORM_EPS)))
 
 
-def find_gate(checkpoint: Checkpoint) -> str | None:
-    """Return the name of the gate; None if the model lacks it."""
-    tensors = checkpoint.denoiser.locations if checkpoint.denoiser else {}
-    return next((name for name in GATES if name in tensors), None)
-
-
 def find_sequence_encoder(checkpoint: Checkpoint) -> str | None:
     """Return the component of the encoder, read whole, that feeds the gate; None if the model's folder lacks either."""
     unedited = (one.component for one in checkpoint.unedited_encoders if one.component.startswith("text_encoder"))
     component = next(unedited, None)
     is_present = component is not None and (checkpoint.path / component).is_dir()
-    return component if is_present and find_gate(checkpoint) else None
+    has_gate = checkpoint.denoiser is not None and checkpoint.denoiser.text_gate is not None
+    return component if is_present and has_gate else None
 
 
 def open_prompt_encoder(checkpoint: Checkpoint, component: str) -> PromptEncoder:

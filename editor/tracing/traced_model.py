@@ -64,6 +64,12 @@ class TracedModel:
     def text_encoders(self) -> tuple[TextEncoder, ...]:
         """The traced text encoders of the checkpoint."""
         encoders = self.checkpoint.encoders
+        if not encoders:
+            raise UsageError(
+                f"{self.checkpoint.path} reads prompts without CLIP, and only CLIP text encoders are traced.",
+                field="model",
+                remedy="Trace a model with a CLIP text encoder. To remove a concept from this one needs no trace.",
+            )
         selected = tuple(e for e in encoders if self.encoder in ("all", e.component))
         if not selected:
             raise UsageError(

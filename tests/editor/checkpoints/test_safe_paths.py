@@ -189,7 +189,7 @@ def test_folder_without_a_model_is_rejected(tmp_path: Path) -> None:
     assert_rejected(tmp_path, r"notes\.txt")
 
 
-@pytest.mark.parametrize("pipeline", ["PixArtAlphaPipeline", "Flux2Pipeline", "KolorsPipeline"])
+@pytest.mark.parametrize("pipeline", ["HunyuanDiTPipeline", "Flux2Pipeline", "KolorsPipeline"])
 def test_unsupported_pipeline_is_rejected_by_name(model: Path, pipeline: str) -> None:
     (model / "model_index.json").write_text(json.dumps({"_class_name": pipeline}))
     assert_rejected(model, pipeline)

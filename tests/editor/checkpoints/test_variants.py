@@ -51,7 +51,7 @@ def test_variant_is_chosen_and_the_others_are_named(
 
 def test_missing_variant_is_refused_with_those_that_exist(variants: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EXPUNGE_VARIANT", "fp8")
-    with pytest.raises(CheckpointError, match=r"variant 'fp8'; its weights are model\.safetensors") as caught:
+    with pytest.raises(CheckpointError, match=r"variant 'fp8'; it has model\.safetensors") as caught:
         open_checkpoint(variants)
     assert caught.value.field == "variant"
 

@@ -15,8 +15,10 @@ from editor.checkpoints import OUT_PROJ, open_checkpoint
 from editor.checkpoints.diff import CHUNK_BYTES, compare_weights
 from editor.checkpoints.inspect import inspect_weights
 from editor.checkpoints.tensor_update import TensorUpdate
+from editor.emoji import WEIGHTS as WEIGHTS_OF_EMOJI
 from editor.errors import CheckpointError
 from editor.publishing.delta import write_delta
+from tests.fakes.pipelines import save_model
 
 OUT = OUT_PROJ.format(layer=0)
 STORED = OUT.removeprefix("text_model.")
@@ -169,3 +171,18 @@ def test_tables_are_printed_without_json(model_dir: Path, tmp_path: Path) -> Non
     assert STORED in shown
     shown = CliRunner().invoke(root, ["diff", str(model_dir), str(edited(model_dir, tmp_path / "e"))]).stdout
     assert "1 differ" in shown
+
+
+def test_the_map_that_reads_a_sequence_of_text_is_shown(tmp_path: Path) -> None:
+    model = save_model("pixart", tmp_path / "model")
+    code, found = run("inspect", model)
+    weights = load_file(model / found["text_gate"]["file"])
+    assert code == 0
+    assert found["encoders"] == []
+    assert found["text_gate"]["shape"] == list(weights[found["text_gate"]["edited"]].shape)
+    shown = CliRunner().invoke(root, ["inspect", str(model)]).stdout
+    assert "text gate transformer reads text through caption_projection.linear_1.weight" in shown
+
+
+def test_a_unet_has_no_text_gate() -> None:
+    assert run("inspect", WEIGHTS_OF_EMOJI)[1]["text_gate"] is None
