@@ -1,6 +1,7 @@
 """Groups of prompts on which an edit is validated: target, generality, neighbours and retain, and what else they must show."""
 
 import random
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product, zip_longest
@@ -126,10 +127,17 @@ def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase], kind: Co
     return with_suffixes(builder, [in_wording(phrase, wording) for phrase in styled for wording in wordings])
 
 
-def sample_varied(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> tuple[Phrase, ...]:
+def sample_varied(
+    phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS, beside: Sequence[Phrase] = ()
+) -> tuple[Phrase, ...]:
     """Return at most ``limit`` distinct phrases: equally many of each object and style, in surroundings picked at random.
 
-    Even distances in a list could match the period of its surroundings, and pick a few objects in all of them.
+    Even distances in a list could match the period of its styles or surroundings, and pick a few of them only.
+
+    Args:
+        phrases: the phrases to choose from.
+        limit: most phrases.
+        beside: phrases whose objects and styles count as chosen already.
     """
     by_subject: dict[tuple[str, str], list[Phrase]] = {}
     for phrase in dict.fromkeys(phrases):
@@ -137,8 +145,24 @@ def sample_varied(phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS) -> 
     shuffled = [random.Random(number).sample(own, len(own)) for number, own in enumerate(by_subject.values())]
     chosen: list[Phrase] = []
     for turn in zip_longest(*shuffled):
-        chosen += evenly_spaced([phrase for phrase in turn if phrase], limit - len(chosen))
+        chosen += sample_balanced([phrase for phrase in turn if phrase], limit - len(chosen), [*beside, *chosen])
     return tuple(chosen)
+
+
+def sample_balanced(phrases: Sequence[Phrase], limit: int, beside: Sequence[Phrase]) -> list[Phrase]:
+    """Return at most ``limit`` phrases about distinct subjects, each time one of the rarest object and of its rarest style."""
+    if len(phrases) <= limit:
+        return list(phrases)
+    left = random.Random(limit).sample(phrases, len(phrases))
+    objects, styles = (Counter(getattr(phrase, slot) for phrase in beside) for slot in ("object", "style"))
+    chosen: list[Phrase] = []
+    while len(chosen) < limit:
+        rarest = min(left, key=lambda phrase: (objects[phrase.object], styles[phrase.style]))
+        left.remove(rarest)
+        chosen.append(rarest)
+        objects[rarest.object] += 1
+        styles[rarest.style] += 1
+    return chosen
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
@@ -146,7 +170,7 @@ def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple
     known = frozenset(first)
     taken = sample_varied(first, limit)
     rest = [phrase for phrase in dict.fromkeys(more) if phrase not in known]
-    return taken + sample_varied(rest, limit - len(taken)) if rest and len(taken) < limit else taken
+    return taken + sample_varied(rest, limit - len(taken), taken) if rest and len(taken) < limit else taken
 
 
 def removal_groups(

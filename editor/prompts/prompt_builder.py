@@ -1,10 +1,11 @@
 """The prompts of a request, tokenized for one text encoder: pairs to edit with, prompts to retain, held-out prompts."""
 
+import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
-from itertools import compress, cycle
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ DIFF_QUICKFIX_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
 SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
+WORDINGS_SEED = 0
 RECOMBINED_SHARE = 0.6
 """Share of the retain prompts of an edit that are recombined, at most one for each phrase."""
 
@@ -215,9 +217,9 @@ class PromptBuilder:
         return {}
 
     def in_held_out_wordings(self, phrases: Iterable[Phrase], kind: ConceptKind = "object") -> list[Phrase]:
-        """Return the same subjects in wordings that no edit uses."""
-        wordings = cycle(held_out_wordings(self.profile, kind))
-        return [in_wording(phrase, next(wordings)) for phrase in phrases]
+        """Return the same subjects in wordings that no edit uses, picked at random: styles recur with a period of their own."""
+        wordings, generator = held_out_wordings(self.profile, kind), random.Random(WORDINGS_SEED)
+        return [in_wording(phrase, generator.choice(wordings)) for phrase in phrases]
 
     # Prompts to retain.
 

@@ -6,7 +6,7 @@ precedes the name, near and far, before they differ in anything else.
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle, islice, product
+from itertools import count, cycle, islice, product
 from math import lcm
 from typing import Any, TypeVar
 
@@ -38,12 +38,19 @@ def diagonal_pairs(left: Sequence[Left], right: Sequence[str]) -> Iterator[tuple
 
 
 def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tuple[str, Surroundings]]:
-    """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round."""
+    """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round.
+
+    Each round starts at the next wording, so that what recurs with a period of its own, such as styles, meets all of them.
+    """
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
-    for i, wording in enumerate(cycle(wordings)):
-        choice = (i % len(wordings) + i // len(wordings)) % 4
-        yield wording, {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""}
+    for i in count():
+        place, turn = i % len(wordings), i // len(wordings)
+        choice = (place + turn) % 4
+        yield (
+            wordings[(place + turn) % len(wordings)],
+            {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""},
+        )
 
 
 def concept_contexts(profile: Profile, kind: ConceptKind, name: str) -> list[Phrase]:
