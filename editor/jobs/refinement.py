@@ -25,6 +25,7 @@ from editor.judging.deciding import (
     Deciding,
     can_pass,
     final_validation,
+    learning_prompts,
     steering_evaluations,
     steering_prompts,
 )
@@ -100,7 +101,7 @@ class ClosedLoop:
             return RefinedResult(validation=self.validate(None, 0, FIRST_KEPT))
         steering = steering_prompts(planned)
         rounds, stopped = self._run_rounds(planned, steering)
-        best = min(range(len(rounds)), key=lambda number: (rounds[number].measured.excess, number))
+        best = best_round(rounds)
         chosen, deciding = rounds[best], final_validation(steering) if best else FIRST_KEPT
         self.report(f"validating the edit of round {best}")
         validated = self.validate(chosen.edit, best, deciding)
@@ -142,10 +143,13 @@ class ClosedLoop:
     def _run_round(
         self, number: int, earlier: Sequence[Round], planned: Sequence[GroupEvaluation], steering: frozenset[str]
     ) -> Round:
-        """Change the best candidate so far, and measure it."""
-        best = min(earlier, key=lambda one: one.measured.excess)
+        """Change the best candidate so far, and measure it. The step grows with every round that was no better."""
+        found = best_round(earlier)
+        best = earlier[found]
         adjustments = next_adjustments(
-            *(best.adjustments, best.measured, self.removals, self._next_layers(best)), alone=len(self.removed) == 1
+            *(best.adjustments, best.measured, self.removals, self._more_layers(best)),
+            steps=number - found,
+            alone=len(self.removed) == 1,
         )
         self.report(f"round {number}: {'; '.join(describe_adjustments(adjustments))}")
         return self._measure(number, self.solve(adjustments), adjustments, planned, steering)
@@ -159,13 +163,14 @@ class ClosedLoop:
         steering: frozenset[str],
     ) -> Round:
         """Generate and score the images of the steering prompts."""
-        options, evaluations = self.request.validation, steering_evaluations(planned, steering)
+        options, learned = self.request.validation, learning_prompts(planned)
+        measuring, learning = (steering_evaluations(planned, own) for own in (steering - learned, learned))
         seeds = [self.request.seed + i for i in range(options.seeds)]
         level = 1 - self.policy.confidence
         generated = run_evaluations(
-            evaluations, self.judge, self.images(edit, number), seeds, level, False, report_fraction
+            [*measuring, *learning], self.judge, self.images(edit, number), seeds, level, False, report_fraction
         )
-        found = read_measures(evaluations)
+        found = read_measures(measuring, learning)
         self.report(f"round {number}: {found.excess:.3f} above the margins")
         return Round(
             edit=edit,
@@ -176,13 +181,18 @@ class ClosedLoop:
             images=len(generated.after),
         )
 
-    def _next_layers(self, best: Round) -> tuple[int, ...] | None:
-        """Return the layers of a candidate and one more; None if the request or its ledger fixes the layers."""
-        edited = len({*(best.edit or self.first_edit).layers.values()})
-        is_free = self.request.options.sites in ("default", [0]) and not self.request.ledger
+    def _more_layers(self, best: Round) -> list[tuple[int, ...]]:
+        """Return the layers of a candidate with one more, two more, and so on; none if the request or its ledger fixes them.
+
+        Where a text gate is edited too, it carries more than the layers of CLIP, so it is strengthened instead.
+        """
+        edit, options = best.edit or self.first_edit, self.request.options
+        has_gate = any(solve.site == "text_gate" for solve in edit.solves)
+        if options.sites not in ("default", [0]) or self.request.ledger or has_gate:
+            return []
         existing = min((encoder.layers for encoder in self.model.checkpoint.encoders), default=0)
-        more = edited < min(SPREAD_LAYERS, existing)
-        return tuple(range(edited + 1)) if is_free and more else None
+        edited = len({*edit.layers.values()})
+        return [tuple(range(count)) for count in range(edited + 1, min(SPREAD_LAYERS, existing) + 1)]
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""
@@ -190,6 +200,11 @@ class ClosedLoop:
         side = min(images.sampler.size or (native_side(images.pipeline),))
         limit = budget.images or (DEFAULT_SMALL_IMAGES if side < SMALL_SIDE else DEFAULT_IMAGES)
         return limit_to_time(limit, self.estimate, budget.seconds, self.time_limit)
+
+
+def best_round(rounds: Sequence[Round]) -> int:
+    """Return the number of the round with the least excess, the first of equals."""
+    return min(range(len(rounds)), key=lambda number: (rounds[number].measured.excess, number))
 
 
 def limit_to_time(images: int, estimate: PlanEstimate | None, seconds: float | None, job_seconds: float | None) -> int:

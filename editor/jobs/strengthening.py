@@ -7,7 +7,7 @@ unless unrelated prompts fell, and relative to other removals by more weight. Wh
 raised instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -21,8 +21,15 @@ from editor.prompts.concepts import ConceptKind, Phrase, WeightedPhrase
 MAX_LEAKED_PHRASES = 16
 """Prompts that a round adds to the edit for each group of a removal."""
 LEAKED_WEIGHT = 0.25
+MAX_LEAKED_WEIGHT = 1.0
+"""Weight of all prompts that were added to a removal, relative to all prompts of the concept's own name: more of it acts as
+less preservation."""
+FALLEN_SHARE = 0.2
+"""Mean drop of the prompts with a name from which on the name has fallen."""
 FALLEN_WEIGHT = 4.0
 """Weight of a prompt about a name that fell, relative to an ordinary retain prompt."""
+MARGIN_SHARE = 0.25
+"""The prompts that steer are in wordings that edits use, and show less than the others."""
 STEP = 2.0
 """Factor by which a weight is raised in one round."""
 COMPLETENESS_MEASURES: tuple[Measure, ...] = (
@@ -62,22 +69,22 @@ class Measured:
 
 
 def excess(one: MeasureRecord) -> float:
-    """Return by how much a measure exceeds its margin, half-way between the threshold and the ideal.
+    """Return by how much a measure exceeds its margin, a share of the way from the ideal to the threshold.
 
     The margin is at least one prompt: among a few dozen, a single one shows nothing.
     """
     single = 1 / one.prompts
     if one.comparator == ">=":
-        return max(0.0, 1 - max((1 - one.threshold) / 2, single) - one.value)
-    return max(0.0, one.value - max(one.threshold / 2, single))
+        return max(0.0, 1 - max((1 - one.threshold) * MARGIN_SHARE, single) - one.value)
+    return max(0.0, one.value - max(one.threshold * MARGIN_SHARE, single))
 
 
-def read_measures(evaluations: Sequence[GroupEvaluation]) -> Measured:
-    """Return what evaluated steering groups show."""
+def read_measures(measuring: Sequence[GroupEvaluation], learning: Sequence[GroupEvaluation]) -> Measured:
+    """Return what evaluated steering groups show: how good a candidate is, and by which prompts and names to change it."""
     return Measured(
-        tuple(measure_record(one, gate) for one in evaluations for gate in one.gates if one.scored_count),
-        tuple(dict.fromkeys(leak for one in evaluations for leak in leaked_phrases(one))),
-        tuple(dict.fromkeys(name for one in evaluations for name in fallen_names(one))),
+        tuple(measure_record(one, gate) for one in measuring for gate in one.gates if one.scored_count),
+        tuple(dict.fromkeys(leak for one in learning for leak in leaked_phrases(one))),
+        tuple(dict.fromkeys(name for one in learning for name in fallen_names(one))),
     )
 
 
@@ -107,20 +114,28 @@ def leaked_phrases(evaluation: GroupEvaluation) -> list[tuple[int, Phrase]]:
 
 
 def fallen_names(evaluation: GroupEvaluation) -> list[tuple[ConceptKind, str]]:
-    """Return the names of retained concepts and neighbours that are recognised less often than before."""
+    """Return the names of retained concepts and neighbours whose prompts show what they ask for less often than before.
+
+    The style of a prompt counts as well as its object: often the objects of one style fall.
+    """
     group = evaluation.group
     if group.name not in ("neighbours", "retain"):
         return []
-    scored = zip(group.expected_names, evaluation.accuracy_drops, strict=False)
-    return [(group.kind, name) for name, drop in scored if drop > 0]
+    by_name: dict[tuple[ConceptKind, str], list[float]] = {}
+    for phrase, name, drop in zip(group.phrases, group.expected_names, evaluation.accuracy_drops, strict=False):
+        styled: list[tuple[ConceptKind, str]] = [("style", phrase.style)] if phrase.style else []
+        for key in dict.fromkeys([(group.kind, name), *styled]):
+            by_name.setdefault(key, []).append(drop)
+    return [key for key, drops in by_name.items() if fmean(drops) >= FALLEN_SHARE]
 
 
 def next_adjustments(
     current: SolveAdjustments,
     found: Measured,
     removals: Sequence[ResolvedRemoval],
-    next_layers: tuple[int, ...] | None,
+    more_layers: Sequence[tuple[int, ...]] = (),
     *,
+    steps: int = 1,
     alone: bool = True,
 ) -> SolveAdjustments:
     """Return the adjustments of the next round, which starts from the best candidate so far.
@@ -129,18 +144,23 @@ def next_adjustments(
         current: that candidate's adjustments.
         found: what was measured of it.
         removals: the request's removals, which ``found`` numbers.
-        next_layers: that candidate's layers and one more; None if there may be no more.
+        more_layers: that candidate's layers with one more, with two more, and so on; none if there may be no more.
+        steps: how many steps to take: one more than rounds that started from the same candidate and were no better.
         alone: whether nothing else is removed. The weight of a single removal is that of preservation.
     """
     collateral = found.has_collateral
     added = add_found(current, found, removals)
     if collateral and not found.incomplete:
-        return scale_preservation(added, STEP)
-    if next_layers:
-        return added.model_copy(update={"layers": next_layers})
-    if not alone:
+        return scale_preservation(added, STEP**steps)
+    layers = more_layers[:steps]
+    if layers:
+        added = added.model_copy(update={"layers": layers[-1]})
+    elif not alone:
         added = raise_weights(added, [removals[index] for index in found.incomplete if index is not None])
-    return added if collateral else scale_preservation(added, 1 / STEP)
+    left = steps - len(layers)
+    if collateral:
+        return scale_preservation(added, STEP**left) if layers else added
+    return scale_preservation(added, STEP**-left)
 
 
 def add_found(current: SolveAdjustments, found: Measured, removals: Sequence[ResolvedRemoval]) -> SolveAdjustments:
@@ -157,18 +177,19 @@ def add_found(current: SolveAdjustments, found: Measured, removals: Sequence[Res
     return current.model_copy(
         update={
             "removals": tuple(
-                own.model_copy(
-                    update={
-                        "phrases": tuple(WeightedPhrase(phrase, weight) for phrase, weight in phrases[index].items())
-                    }
-                )
-                for index, own in enumerate(before)
+                own.model_copy(update={"phrases": limit_weights(phrases[index])}) for index, own in enumerate(before)
             ),
             "retain_names": tuple(
                 RetainedName(name=name, kind=kind, weight=weight) for (kind, name), weight in names.items()
             ),
         }
     )
+
+
+def limit_weights(phrases: Mapping[Phrase, float]) -> tuple[WeightedPhrase, ...]:
+    """Return phrases with their weights, scaled to what they may weigh together."""
+    scale = MAX_LEAKED_WEIGHT / max(sum(phrases.values()), MAX_LEAKED_WEIGHT)
+    return tuple(WeightedPhrase(phrase, scale * weight) for phrase, weight in phrases.items())
 
 
 def adjustment_of(adjustments: SolveAdjustments, removal: ResolvedRemoval) -> RemovalAdjustment:

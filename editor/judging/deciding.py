@@ -13,8 +13,11 @@ from api_schemas.judging import GroupName
 from editor.judging.evaluation import GroupEvaluation
 from editor.prompts.concepts import Phrase
 
-MAX_STEERING_PROMPTS = 48
+MAX_STEERING_PROMPTS = 64
 """Prompts of a group that steer."""
+LEARNING_INTERVAL = 3
+"""One of so many steering prompts may be added to the edit. The others measure it: a prompt that was added shows less of the
+concept than those that were not."""
 STEERING_SHARE = 3
 """One of so many prompts steers."""
 FIRST_ERROR_SHARE = 0.6
@@ -62,6 +65,16 @@ def steering_prompts(evaluations: Sequence[GroupEvaluation]) -> frozenset[str]:
 def steering_count(evaluation: GroupEvaluation) -> int:
     """Return how many prompts of a group steer."""
     return min(MAX_STEERING_PROMPTS, len(evaluation.group.phrases) // STEERING_SHARE)
+
+
+def learning_prompts(evaluations: Sequence[GroupEvaluation]) -> frozenset[str]:
+    """Return the steering prompts that a next round may be changed by; the other ones measure the rounds."""
+    return frozenset(
+        prompt
+        for one in evaluations
+        if one.group.name in STEERING_GROUPS
+        for prompt in one.group.prompts[: steering_count(one) : LEARNING_INTERVAL]
+    )
 
 
 def without_prompts(evaluations: Sequence[GroupEvaluation], prompts: Collection[str]) -> list[GroupEvaluation]:

@@ -6,7 +6,14 @@ import pytest
 
 from api_schemas.judging import GroupName
 from api_schemas.refinement import MeasureRecord
-from editor.jobs.strengthening import Measured, describe_adjustments, excess, leaked_phrases, next_adjustments
+from editor.jobs.strengthening import (
+    Measured,
+    describe_adjustments,
+    excess,
+    fallen_names,
+    leaked_phrases,
+    next_adjustments,
+)
 from editor.judging.evaluation import GroupEvaluation
 from editor.judging.prompt_groups import PromptGroup
 from editor.methods.adjustments import NO_ADJUSTMENTS
@@ -33,9 +40,9 @@ def measured(target: float, neighbours: float) -> Measured:
 
 def test_steps_are_taken_in_the_stated_order() -> None:
     leaking = measured(0.3, 0.0)
-    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], (0, 1))
-    second = next_adjustments(first, leaking, [FOX], (0, 1, 2))
-    third = next_adjustments(second, leaking, [FOX], None)
+    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], [(0, 1), (0, 1, 2)])
+    second = next_adjustments(first, leaking, [FOX], [(0, 1, 2)])
+    third = next_adjustments(second, leaking, [FOX])
     assert describe_adjustments(first) == ["1 prompts added", "layers 0, 1"]
     assert (second.layers, second.preservation_scale) == ((0, 1, 2), 1.0)
     assert (third.layers, third.preservation_scale) == ((0, 1, 2), 0.5)
@@ -44,13 +51,38 @@ def test_steps_are_taken_in_the_stated_order() -> None:
 
 def test_an_edit_that_leaks_and_spoils_is_not_preserved_less() -> None:
     both = measured(0.3, 0.3)
-    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], (0, 1)).layers == (0, 1)
-    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], None).preservation_scale == 1.0
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], [(0, 1)]).layers == (0, 1)
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX]).preservation_scale == 1.0
+
+
+def test_steps_grow_until_a_round_is_better() -> None:
+    leaking, spoiling, both = measured(0.3, 0.0), measured(0.0, 0.3), measured(0.3, 0.3)
+    layers = [(0, 1), (0, 1, 2)]
+    found = [next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], layers, steps=steps) for steps in (1, 2, 3)]
+    assert [(one.layers, one.preservation_scale) for one in found] == [((0, 1), 1), ((0, 1, 2), 1), ((0, 1, 2), 0.5)]
+    assert next_adjustments(NO_ADJUSTMENTS, spoiling, [FOX], layers, steps=2).preservation_scale == 4.0
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], layers, steps=3).preservation_scale == 2.0
+
+
+def test_added_prompts_do_not_outweigh_the_concepts_own() -> None:
+    phrases = [Phrase("{a}, number {style}", "fox", str(number)) for number in range(40)]
+    found = Measured((measure("target_accuracy", 0.3),), tuple((0, phrase) for phrase in phrases), ())
+    (adjusted,) = next_adjustments(NO_ADJUSTMENTS, found, [FOX]).removals
+    assert len(adjusted.phrases) == 40
+    assert sum(one.weight for one in adjusted.phrases) == pytest.approx(1.0)
+
+
+def test_a_style_whose_objects_fall_is_preserved() -> None:
+    phrases = [Phrase("{a} in the style of {style}", name, style) for style in ("ink", "noto") for name in "abc"]
+    evaluation = GroupEvaluation(PromptGroup("retain", None, "object", tuple(phrases)), [])
+    evaluation.rounds[0].before.hits.extend([1.0] * 6)
+    evaluation.rounds[0].after.hits.extend([1.0, 0.0, 1.0, 1.0, 1.0, 1.0])
+    assert fallen_names(evaluation) == [("style", "ink"), ("object", "b")]
 
 
 def test_only_the_incomplete_of_several_removals_counts_more() -> None:
     found = Measured((measure("destination_drop", 0.3),), (), ())
-    adjusted = next_adjustments(NO_ADJUSTMENTS, found, [FOX, OWL], None, alone=False)
+    adjusted = next_adjustments(NO_ADJUSTMENTS, found, [FOX, OWL], alone=False)
     assert {one.concept: one.weight for one in adjusted.removals} == {"fox": 2.0, "owl": 1.0}
 
 
@@ -65,8 +97,8 @@ def test_prompts_that_failed_are_edited(name: GroupName, added: Sequence[Phrase]
 
 
 def test_collateral_weakens_the_edit_again() -> None:
-    strong = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.0), [FOX], None)
-    weakened = next_adjustments(strong, measured(0.0, 0.3), [FOX], None)
+    strong = next_adjustments(NO_ADJUSTMENTS, measured(0.3, 0.0), [FOX])
+    weakened = next_adjustments(strong, measured(0.0, 0.3), [FOX])
     assert weakened.preservation_scale == 1.0
     assert [(one.name, one.weight) for one in weakened.retain_names] == [("bear", 4.0)]
 
@@ -80,5 +112,5 @@ def test_a_single_prompt_exceeds_no_margin() -> None:
 
 
 def test_excess_counts_from_the_margin() -> None:
-    assert measured(0.05, 0.05).excess == 0
-    assert measured(0.15, 0.0).excess == 0.15 - 0.05
+    assert measured(0.025, 0.025).excess == 0
+    assert measured(0.15, 0.0).excess == 0.15 - 0.025

@@ -10,6 +10,7 @@ from editor.judging.deciding import (
     FIRST_ERROR_SHARE,
     can_pass,
     final_validation,
+    learning_prompts,
     steering_evaluations,
     steering_prompts,
     without_prompts,
@@ -34,8 +35,8 @@ def test_no_prompt_both_steers_and_decides() -> None:
     deciding = without_prompts(groups, steering)
     assert {text for one in deciding for text in one.group.prompts}.isdisjoint(steering)
     assert {text for one in steering_evaluations(groups, steering) for text in one.group.prompts} == steering
-    assert len(steering) == 48
-    assert [len(one.group.phrases) for one in deciding] == [144, 12, 120]
+    assert len(steering) == 64
+    assert [len(one.group.phrases) for one in deciding] == [128, 0, 120]
     assert final_validation(steering).left_out == steering
     assert final_validation(steering).seed_offset > 0
 
@@ -49,6 +50,16 @@ def test_the_destination_is_steered_by_target_prompts_and_decided_by_held_out_on
     _, steered = steering_evaluations(groups, steering)
     assert steered.group.phrases == target.group.phrases[:30]
     assert without_prompts(groups, steering)[1].group.phrases == held_out.group.phrases
+
+
+def test_prompts_that_a_round_learns_from_do_not_measure_it() -> None:
+    held_out = evaluation(120, "generality", "held out {}")
+    groups = [evaluation(192), evaluation(60, "neighbours", "picture {} beside it"), held_out]
+    steering, learned = steering_prompts(groups), learning_prompts(groups)
+    measuring = [text for one in steering_evaluations(groups, steering - learned) for text in one.group.prompts]
+    assert learned < steering
+    assert learned.isdisjoint(measuring)
+    assert (len(learned), len(measuring)) == (29, 55)
 
 
 def test_loop_is_not_started_if_a_flawless_edit_could_not_pass_afterwards() -> None:
