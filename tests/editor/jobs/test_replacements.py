@@ -29,7 +29,7 @@ def request(*removals: Removal) -> EditRequest:
 
 
 def ranked_names(found: EditRequest, checkpoint: Checkpoint, builder: PromptBuilder) -> list[tuple[str, ...]]:
-    return rank_replacements(found, checkpoint.encoders[0], builder, None).names
+    return rank_replacements(found, checkpoint, [builder], None).names
 
 
 def removal(concept: str, *candidates: str, kind: str = "object") -> ResolvedRemoval:
@@ -39,8 +39,8 @@ def removal(concept: str, *candidates: str, kind: str = "object") -> ResolvedRem
 def test_candidates_are_the_other_names_of_the_group_by_forecast_change(
     checkpoint: Checkpoint, builder: PromptBuilder
 ) -> None:
-    found = rank_replacements(request(Removal(concept="Robot")), checkpoint.encoders[0], builder, None)
-    assert found == rank_replacements(request(Removal(concept="Robot")), checkpoint.encoders[0], builder, None)
+    found = rank_replacements(request(Removal(concept="Robot")), checkpoint, [builder], None)
+    assert found == rank_replacements(request(Removal(concept="Robot")), checkpoint, [builder], None)
     (candidates,) = found.candidates
     assert {one.name for one in candidates} == {*PROFILE.objects["faces"]} - {"robot"}
     assert [one.change for one in candidates] == sorted(one.change for one in candidates)
