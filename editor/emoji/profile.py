@@ -5,6 +5,7 @@ from itertools import cycle
 from editor.emoji.vocabulary import (
     BACKGROUNDS,
     DEFAULT_STYLE,
+    DIT_STYLE_REPLACEMENTS,
     HELD_OUT_WORDINGS,
     OBJECT_NAMES,
     OBJECTS,
@@ -30,7 +31,12 @@ PROFILE = Profile(
     style_contexts=3 * len(OBJECT_NAMES),
     sampler=SamplerDefaults(steps=20, guidance=3.0),
 )
-DIT_PROFILE = PROFILE.model_copy(update={"sampler": SamplerDefaults(steps=10, guidance=1.0, size=(64, 64))})
+DIT_PROFILE = PROFILE.model_copy(
+    update={
+        "style_replacements": DIT_STYLE_REPLACEMENTS,
+        "sampler": SamplerDefaults(steps=10, guidance=1.0, size=(64, 64)),
+    }
+)
 """The profile of `emoji-dit`, which needs no guidance. The files of a FLUX-class model do not state the size of its images."""
 
 

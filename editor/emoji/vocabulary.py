@@ -29,8 +29,11 @@ OBJECT_NAMES: tuple[str, ...] = tuple(name for names in OBJECTS.values() for nam
 STYLES: tuple[str, ...] = ("openmoji", "twemoji", "noto", "fluent", "ink")
 DEFAULT_STYLE = "twemoji"
 """The style of captions that do not name one."""
-STYLE_REPLACEMENTS = {"ink": "openmoji"}
-"""Both are drawn in black lines. An edit that maps ink to flat color spoils a quarter of the objects."""
+STYLE_REPLACEMENTS = {"ink": "openmoji", "openmoji": "ink", "noto": "fluent"}
+"""Where another style than the default one changes other prompts less. ink and openmoji are both drawn in black lines: an edit
+that maps ink to flat color spoils a quarter of the objects."""
+DIT_STYLE_REPLACEMENTS = {"ink": "openmoji", "openmoji": "ink", "noto": "openmoji", "fluent": "openmoji"}
+"""The same in `emoji-dit`, which reads text through other keys."""
 
 BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "white": (255, 255, 255),
