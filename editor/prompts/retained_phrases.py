@@ -43,7 +43,8 @@ def retain_phrases(
 ) -> tuple[Phrase, ...]:
     """Return every retained object, plain and in every retained style, in surroundings that name nothing removed.
 
-    Retained people, characters and brands follow, then negative prompts.
+    Retained people, characters and brands follow, then negative prompts. If the default style is removed, prompts that name no
+    style are about it too, so they are left out.
 
     Args:
         profile: lists the names.
@@ -55,6 +56,9 @@ def retain_phrases(
     phrases = list(object_style_phrases(profile, names["object"], names["style"], preserved))
     for kind in ("person", "character", "brand"):
         phrases += named_phrases(profile, kind, names[kind])
+    styles = {removal.concept.subject for removal in removals if removal.concept.kind == "style"}
+    if profile.default_style in styles:
+        phrases = [phrase for phrase in phrases if phrase.style]
     phrases += (Phrase(text, "") for text in profile.negative_prompts)
     removed = {normalize_words(name) for removal in removals for name in removal.given_names}
     longest = max(map(len, removed), default=0)

@@ -146,3 +146,11 @@ def test_held_out_wordings_replace_all_others(builder: PromptBuilder) -> None:
     assert not any(p.prefix or p.suffix for p in phrases)
     assert {p.wording for p in phrases} == set(PROFILE.held_out_wordings)
     assert Phrase(PROFILE.held_out_wordings[0], "fox", "ink") in phrases
+
+
+def test_prompts_without_a_style_are_not_retained_if_they_show_the_removed_one(builder: PromptBuilder) -> None:
+    twemoji, ink = (
+        ResolvedRemoval(Concept(name, "style"), Destination("noto", "replacement")) for name in ("twemoji", "ink")
+    )
+    assert all(phrase.style for phrase in builder.retain_phrases([twemoji]))
+    assert any(not phrase.style for phrase in builder.retain_phrases([ink]))
