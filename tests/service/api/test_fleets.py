@@ -13,7 +13,7 @@ from editor.publishing.attestation.dsse import find_signers, parse_json_lines
 from editor.publishing.attestation.keys import KeyFolder
 from service.store import fleets
 from service.store.database import Database
-from service.store.orm import Artifact, Job, Revision
+from service.store.orm import Artifact, Job, ModelRegistration, Revision
 from tests.fakes.clock import FakeClock
 from tests.fakes.model import WEIGHTS
 from tests.service.api.conftest import ENCODERS
@@ -61,6 +61,19 @@ def test_equal_encoders_are_solved_once_and_carried_over(
     assert json.loads(statement.content)["predicateType"] == "urn:expunge:predicate:fleet:v1"
     actions = [line["action"] for line in client.get("/v1/audit_log?limit=100").json()["data"]]
     assert {"fleet.create", "fleet.end", "statement.succeeded"} <= set(actions)
+
+
+@pytest.mark.usefixtures("models")
+def test_models_without_a_clip_encoder_are_grouped_by_their_weights(
+    client: TestClient, settle: Callable[[], None], database: Database
+) -> None:
+    settle()
+    with database.write() as session:
+        for name, digest in {"a1": "1", "a2": "2", "a3": "1"}.items():
+            row = session.get_one(ModelRegistration, name)
+            row.encoders, row.digest = [], digest
+    plan = client.post("/v1/fleets:plan", json=request()).json()
+    assert (plan["counts"]["total"], plan["counts"]["groups"]) == (4, 3)
 
 
 @pytest.mark.usefixtures("models")
