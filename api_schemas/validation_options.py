@@ -91,7 +91,7 @@ class Validation(Request):
         description="Maximum number of unrelated prompts that are checked for collateral damage.",
     )
     top_up: int = Field(
-        default=2,
+        default=3,
         ge=1,
         le=8,
         description="How many times `prompts` and `retain_prompts` may be used for gates that are undecided: further prompts, "
