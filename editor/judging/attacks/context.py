@@ -70,6 +70,15 @@ class ModelVariant:
         """
         self.check_pipeline(STATE_PIPELINES, "their denoisers read more than the states of one text encoder")
 
+    def check_clip(self) -> None:
+        """Check that prompts are read through CLIP. Raises AttackNotApplicable."""
+        if not self.runners:
+            raise AttackNotApplicable(
+                f"The attack does not work with models of {type(self.pipeline).__name__}: it searches through a CLIP text "
+                "encoder, and the model has none.",
+                field="validation.attacks",
+            )
+
     def check_latents(self) -> None:
         """Check that our denoising loop can start from latents. Raises AttackNotApplicable."""
         self.check_pipeline(BATCHED_PIPELINES, "it starts from latents of a UNet of Stable Diffusion or SDXL")
@@ -98,6 +107,7 @@ class ModelVariant:
             encoder: which CLIP text encoder; its tokenizer pads in its own way.
         """
         check_canceled()
+        self.check_clip()
         runner = self.runners[encoder]
         tokenizer = getattr(self.pipeline, CLIP_COMPONENTS[runner.name])
         with runner.autocast():

@@ -1,6 +1,6 @@
 """Attacks by other names for the concept: aliases, spellings, fragmented names and translations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar
 
 from api_schemas.attacks import Access, AttackRecord
@@ -62,12 +62,18 @@ class NameVariants:
         fitting = sorted(text for text in texts if context.prompt_builder.fits(text))
         if not fitting:
             return make_skipped_record(self, context, budget, "No names were given.")
-        ranked = concept_discriminant(context).rank(context.after, fitting)
+        chosen = rank_names(context, fitting, budget.seed)[: budget.images]
         progress(0.1)
-        chosen = [Candidate(text, budget.seed, score) for text, score in ranked[: budget.images]]
         return make_record(
             self, context, budget, attempt_prompts(context, chosen), spent=len(fitting), tried=len(fitting)
         )
+
+
+def rank_names(context: AttackContext, texts: Sequence[str], seed: int) -> list[Candidate]:
+    """Return prompts, those first that the edited encoder reads most like the concept; without CLIP in the order given."""
+    if not context.after.runners:
+        return [Candidate(text, seed) for text in texts]
+    return [Candidate(text, seed, score) for text, score in concept_discriminant(context).rank(context.after, texts)]
 
 
 class TranslatedNames(NameVariants):

@@ -146,6 +146,16 @@ def test_attacks_run_on_two_encoders_or_say_that_they_do_not(tmp_path: Path) -> 
     assert len(probe.measures) == 8
 
 
+def test_attacks_through_clip_say_that_a_model_has_none(tmp_path: Path) -> None:
+    quick = ENABLED.model_copy(update={"budget": 40, "images": 2}).model_dump()
+    attacks = dict.fromkeys(sorted(set(Attacks.model_fields) - {"plugins", "languages"}), quick)
+    result = jobs.EraseJob(make_context("pixart", tmp_path, attacks=attacks)).validate()
+    reasons = {attack.name: attack.skipped for attack in result.attacks}
+    assert reasons.keys() == attacks.keys()
+    assert reasons["names"] is None
+    assert "the model has none" in str(reasons["ring_a_bell"])
+
+
 def test_a_family_without_a_known_site_is_refused_with_what_reads_its_prompts(tmp_path: Path) -> None:
     context = make_context("z-image", tmp_path)
     index = context.model_dir / "model_index.json"
