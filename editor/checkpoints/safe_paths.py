@@ -112,6 +112,12 @@ def find_weights(root: Path, folder: Path, stem: str = "model", variant: str | N
     )
 
 
+def variant_of(weights: Path) -> str | None:
+    """Return the variant of a file of weights or shard, such as ``fp16`` of ``model.fp16.safetensors``; None for plain ones."""
+    found = re.fullmatch(r"[^.]+\.(.+?)(-\d+-of-\d+)?\.safetensors", weights.name)
+    return found[1] if found else None
+
+
 def indexed_shards(root: Path, index: Path) -> list[Path]:
     """Return the files that an index lists, which must be in the same folder."""
     weight_map = read_json(check_inside(root, index)).get("weight_map")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from editor.checkpoints.safe_paths import chosen_variant, find_weights, variant_of
 from editor.sites.prompt_formats import PLAIN_FORMAT, PromptFormat, load_tokenizer
 
 CACHED_TEXTS = 4096
@@ -93,12 +94,17 @@ def tokenize(folder: Path, text: str, limit: int | None) -> tuple[int, ...]:
 
 @lru_cache(maxsize=1)
 def load_encoder(folder: Path, device: str) -> Any:
-    """Load an encoder in the precision of its files. It stays in memory until `release_encoder`."""
+    """Load an encoder in the precision of its files. It stays in memory until `release_encoder`.
+
+    Raises:
+        CheckpointError: the folder has no safetensors files, or they are outside of the model's folder.
+    """
     from transformers import AutoConfig, AutoModel, T5EncoderModel
 
     is_t5 = AutoConfig.from_pretrained(folder, local_files_only=True).model_type == "t5"
-    loader = T5EncoderModel if is_t5 else AutoModel
-    return loader.from_pretrained(folder, local_files_only=True, use_safetensors=True, dtype="auto").to(device).eval()
+    variant = variant_of(find_weights(folder.parent, folder, variant=chosen_variant())[0])
+    settings = {"local_files_only": True, "use_safetensors": True, "dtype": "auto", "variant": variant}
+    return (T5EncoderModel if is_t5 else AutoModel).from_pretrained(folder, **settings).to(device).eval()
 
 
 def release_encoder() -> None:

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from transformers import T5EncoderModel
 
 from editor.checkpoints import open_checkpoint
 from editor.prompts import open_prompt_builders
 from editor.sites.clip_attention import TokenPositions
+from editor.sites.prompt_encoder import release_encoder
 from editor.sites.prompt_formats import prompt_format
 from editor.sites.sequence_states import SequenceStates
 from editor.sites.text_gate import find_text_gate
@@ -82,3 +84,15 @@ def test_a_prompt_as_long_as_the_limit_is_cut_where_the_pipeline_cuts_it(model: 
     short = replace(stream.encoder, length=6)
     assert len(short.ids("a fox in the style of noto")) == 6
     assert short.states(["a fox in the style of noto"]).shape[1] == 6 + (short.format.padding_rows or 0)
+
+
+@pytest.mark.parametrize("shard_size", ["1GB", "20KB"])
+def test_an_encoder_that_has_one_variant_only_is_read(tmp_path: Path, shard_size: str) -> None:
+    folder = save_model("pixart", tmp_path / "model")
+    expected = open_stream(folder)[0].encoder.states(PROMPTS)
+    release_encoder()
+    encoder = T5EncoderModel.from_pretrained(folder / "text_encoder")
+    for path in (folder / "text_encoder").glob("*.safetensors"):
+        path.unlink()
+    encoder.save_pretrained(folder / "text_encoder", variant="fp32", max_shard_size=shard_size)
+    torch.testing.assert_close(open_stream(folder)[0].encoder.states(PROMPTS), expected)
