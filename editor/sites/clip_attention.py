@@ -127,15 +127,21 @@ class CLIPAttention:
         return torch.cat([self._attend(queries[part], keys_values, states.index, at.select(part)) for part in parts])
 
     def _attend(self, queries: Tensor, keys_values: Tensor, index: Tensor, at: TokenPositions) -> Tensor:
-        """Attend from queries (n, d) to the distinct rows of their prompts, up to the position of each query."""
+        """Attend from queries (n, d) to the distinct rows of their prompts, up to the position of each query.
+
+        A row that stands for a run of positions counts as often as the query sees it.
+        """
         first, last = int(at.prompt_index[0]), int(at.prompt_index[-1]) + 1
         distinct, local = torch.unique(index[first:last], return_inverse=True)
-        position = torch.full((last - first, len(distinct)), ABSENT_POSITION)
-        position.scatter_(1, local, torch.arange(index.shape[1]).expand_as(local))
-        visible = position[at.prompt_index - first] <= at.positions[:, None]
+        starts = torch.full((last - first, len(distinct)), ABSENT_POSITION)
+        starts.scatter_reduce_(1, local, torch.arange(index.shape[1]).expand_as(local), "amin")
+        lengths = torch.zeros_like(starts).scatter_add_(1, local, torch.ones_like(local))
+        own = at.prompt_index - first
+        seen = torch.minimum(at.positions[:, None] + 1 - starts[own], lengths[own]).clamp(min=0)
+        mask = seen.to(queries.dtype).log() if int(lengths.max()) > 1 else seen > 0
         keys, values = keys_values[distinct].chunk(2, dim=-1)
         mixed = F.scaled_dot_product_attention(
-            self._split_heads(queries), self._split_heads(keys), self._split_heads(values), attn_mask=visible
+            self._split_heads(queries), self._split_heads(keys), self._split_heads(values), attn_mask=mask
         )
         return mixed[0].transpose(0, 1).flatten(1)
 

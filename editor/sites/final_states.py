@@ -23,6 +23,7 @@ from editor.sites.clip_mlp import apply_linear
 from editor.sites.layer_reader import CLIPLayer, LayerReader
 
 FINAL_NORM = "text_model.final_layer_norm."
+NO_UPDATES: Mapping[int, Tensor] = {}
 PROMPT_CHUNK = 64
 """Prompts whose attention is computed at a time."""
 
@@ -137,8 +138,16 @@ def final_states_before_and_after(
 
 
 @torch.no_grad()
-def states_after(source: TextEncoder, prompts: SampledPrompts, layers: int) -> tuple[Tensor, Tensor]:
+def states_after(
+    source: TextEncoder, prompts: SampledPrompts, layers: int, updates: Mapping[int, Tensor] = NO_UPDATES
+) -> tuple[Tensor, Tensor]:
     """Return the hidden states after some layers, without the final norm.
+
+    Args:
+        source: the text encoder.
+        prompts: the prompts, and the positions at which states are computed.
+        layers: number of layers.
+        updates: layer -> dW of its ``out_proj``.
 
     Returns:
         The distinct states (m, d) float32, and the state of each slot, (prompts, slots).
@@ -147,7 +156,7 @@ def states_after(source: TextEncoder, prompts: SampledPrompts, layers: int) -> t
     states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, torch.float32)
     for layer in range(layers):
         check_canceled()
-        states = layer_output(reader.read(layer), states, index, first, bias)
+        states = layer_output(reader.read(layer), states, index, first, bias, updates.get(layer))
     return states, index
 
 

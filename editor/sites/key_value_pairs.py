@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal
 
 import torch
@@ -13,6 +14,7 @@ from editor.prompts.token_alignment import RoleWeights
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.embedding_cache import EmbeddingCache
 from editor.sites.final_state_matching import match_final_states
+from editor.sites.final_states import SampledPrompts, states_after
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.normal_equations import RELATIVE_RIDGE
 from editor.solver.regression import RegressionRows, RetainedKeys
@@ -21,6 +23,8 @@ from editor.solver.risk_curves import CLIP_CURVES, RiskCurves
 Aim = Literal["attention", "residual", "last_layer"]
 MAX_PADDING_POSITIONS = 4
 """Padding positions of a prompt that are used: their keys change slowly along the padding."""
+PADDING_SLOTS = 8
+"""Positions of the padding at which the input of a later layer is computed."""
 WORD_WEIGHT = 0.2
 """Weight of the words of a prompt relative to EOS and to the padding, to which a denoiser attends most."""
 RETAIN_PROMPTS = 1200
@@ -154,6 +158,14 @@ class Site:
         """Return the layer's input for token ids (prompts, length)."""
         return self.edited.hidden_states_before(ids, self.layer)
 
+    def states_of(self, prompts: Sequence[TokenizedPrompt]) -> HiddenStates:
+        """Return the layer's input for prompts. After the first layer, most of the padding is not computed."""
+        return input_states(self.edited, prompts, self.layer)
+
+    def unedited_states_of(self, prompts: Sequence[TokenizedPrompt]) -> HiddenStates:
+        """Return the layer's input without the edits of earlier layers; see :meth:`states_of`."""
+        return input_states(self.base, prompts, self.layer)
+
     def keys(self, ids: Tensor, at: TokenPositions) -> Tensor:
         """Return the float64 keys (n, d) at some positions of token ids (prompts, length)."""
         return self.keys_from(self.hidden_states(ids), at)
@@ -161,6 +173,26 @@ class Site:
     def keys_from(self, states: HiddenStates, at: TokenPositions) -> Tensor:
         """Return the float64 keys (n, d) at some positions, from the layer's input."""
         return self.attention.keys(states, at).double()
+
+
+def input_states(model: LazyCLIPTextModel, prompts: Sequence[TokenizedPrompt], layer: int) -> HiddenStates:
+    """Return the input of a layer for prompts.
+
+    After the first layer, a state in the padding stands for a run of positions, unless the prompt is empty: there, states
+    change along the padding.
+    """
+    ids = torch.stack([prompt.ids for prompt in prompts])
+    if layer == 0:
+        return model.embed(ids)
+    values, rows = torch.empty(0, model.source.width), torch.empty_like(ids)
+    is_empty = torch.tensor([prompt.eos == 1 for prompt in prompts])
+    for chosen, stride in ((~is_empty, -(-ids.shape[1] // PADDING_SLOTS)), (is_empty, 1)):
+        if chosen.any():
+            sampled = SampledPrompts.on_grid([*compress(prompts, chosen.tolist())], stride)
+            states, index = states_after(model.source, sampled, layer, model.updates)
+            rows[chosen] = sampled.expand(index) + len(values)
+            values = torch.cat([values, states])
+    return HiddenStates(values, rows)
 
 
 def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:
@@ -177,9 +209,9 @@ def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> Regres
     pair_index = torch.tensor([index for index, _ in aligned])
     at = TokenPositions(pair_index, torch.tensor([token.key for _, token in aligned]))
     target_at = TokenPositions(pair_index, torch.tensor([token.value for _, token in aligned]))
-    ids = torch.stack([pair.concept.ids for pair in pairs])
-    target_ids = torch.stack([pair.destination.ids for pair in pairs])
-    states, target_states = site.hidden_states(ids), site.base.hidden_states_before(target_ids, site.layer)
+    prompts, targets_of = [pair.concept for pair in pairs], [pair.destination for pair in pairs]
+    ids, target_ids = (torch.stack([prompt.ids for prompt in side]) for side in (prompts, targets_of))
+    states, target_states = site.states_of(prompts), site.unedited_states_of(targets_of)
     keys, key_index = unique_keys(site, ids, states, at)
     target_keys, target_index = unique_keys(site, target_ids, target_states, target_at)
     targets = target_keys[target_index], target_states.at(target_at)
@@ -191,7 +223,7 @@ def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> Regres
     rows = RegressionRows(keys, key_index, residuals, weights, pair_index)
     if not site.follows_edits:
         return rows
-    original = site.base.hidden_states_before(ids, site.layer)
+    original = site.unedited_states_of(prompts)
     original_keys, original_index = unique_keys(site, ids, original, at)
     return replace(
         rows,
@@ -241,26 +273,26 @@ def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt], *, restore: bo
     ]
     prompt_index, positions, weights = (torch.tensor(column) for column in zip(*rows, strict=True))
     ids, at = torch.stack([prompt.ids for prompt in prompts]), TokenPositions(prompt_index, positions)
-    states = site.hidden_states(ids)
+    states = site.states_of(prompts)
     first, key_index = unique_prefixes(ids, at)
     distinct = at.select(first)
     retained = RetainedKeys(site.keys_from(states, distinct), key_index, weights.double(), prompt_index)
-    return with_earlier_changes(site, retained, ids, states, distinct) if restore else retained
+    return with_earlier_changes(site, retained, prompts, states, distinct) if restore else retained
 
 
 def with_earlier_changes(
-    site: Site, retained: RetainedKeys, ids: Tensor, states: HiddenStates, at: TokenPositions
+    site: Site, retained: RetainedKeys, prompts: Sequence[TokenizedPrompt], states: HiddenStates, at: TokenPositions
 ) -> RetainedKeys:
     """Return retained keys with what the edits of earlier layers took from the residual stream.
 
     Args:
         site: the site to edit.
         retained: the keys.
-        ids: the prompts' token ids, (prompts, length).
+        prompts: the prompts.
         states: their input of the layer, with the earlier edits.
         at: the position of each distinct key.
     """
-    original = site.base.hidden_states_before(ids, site.layer)
+    original, ids = site.unedited_states_of(prompts), torch.stack([prompt.ids for prompt in prompts])
     unedited, stream = (site.keys_from(original, at), original.at(at)), states.at(at)
     residuals = residuals_to(site, unedited, (retained.keys, stream), "residual")
     return replace(retained, residuals=residuals, earlier=(stream - site.base.embed(ids).at(at)).double())
