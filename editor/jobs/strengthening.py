@@ -4,7 +4,7 @@ Prompts that leaked or missed their destination become prompts of the edit, and 
 every round. Beyond that, a removal that is incomplete is strengthened by one layer more, up to three, each of which brings the
 concept closer to its destination and unrelated prompts back to what they were. Then it is strengthened by less preservation,
 unless unrelated prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is
-raised instead.
+raised instead. A step that was no better is followed by one in the other direction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ def next_adjustments(
     collateral = found.has_collateral
     added = add_found(current, found, removals)
     if collateral and not found.incomplete:
-        return scale_preservation(added, STEP**steps)
+        return scale_preservation(added, STEP ** alternate(steps))
     layers = more_layers[:steps]
     if layers:
         added = added.model_copy(update={"layers": layers[-1]})
@@ -159,8 +159,13 @@ def next_adjustments(
         added = raise_weights(added, [removals[index] for index in found.incomplete if index is not None])
     left = steps - len(layers)
     if collateral:
-        return scale_preservation(added, STEP**left) if layers else added
-    return scale_preservation(added, STEP**-left)
+        return scale_preservation(added, STEP ** alternate(left if layers else left - 1))
+    return scale_preservation(added, STEP ** -alternate(left))
+
+
+def alternate(steps: int) -> int:
+    """Return 0, 1, -1, 2, -2, ...: a direction that was no better is followed by the other one, and then by a larger step."""
+    return (steps + 1) // 2 * (1 if steps % 2 else -1)
 
 
 def add_found(current: SolveAdjustments, found: Measured, removals: Sequence[ResolvedRemoval]) -> SolveAdjustments:

@@ -55,12 +55,16 @@ def test_an_edit_that_leaks_and_spoils_is_not_preserved_less() -> None:
     assert next_adjustments(NO_ADJUSTMENTS, both, [FOX]).preservation_scale == 1.0
 
 
-def test_steps_grow_until_a_round_is_better() -> None:
+def test_steps_alternate_and_grow_until_a_round_is_better() -> None:
     leaking, spoiling, both = measured(0.3, 0.0), measured(0.0, 0.3), measured(0.3, 0.3)
     layers = [(0, 1), (0, 1, 2)]
     found = [next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], layers, steps=steps) for steps in (1, 2, 3)]
     assert [(one.layers, one.preservation_scale) for one in found] == [((0, 1), 1), ((0, 1, 2), 1), ((0, 1, 2), 0.5)]
-    assert next_adjustments(NO_ADJUSTMENTS, spoiling, [FOX], layers, steps=2).preservation_scale == 4.0
+    scales = [
+        [next_adjustments(NO_ADJUSTMENTS, one, [FOX], steps=steps).preservation_scale for steps in (1, 2, 3, 4)]
+        for one in (spoiling, leaking, both)
+    ]
+    assert scales == [[2, 0.5, 4, 0.25], [0.5, 2, 0.25, 4], [1, 2, 0.5, 4]]
     assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], layers, steps=3).preservation_scale == 2.0
 
 
