@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 
-from editor.checkpoints import Checkpoint, TextEncoder, open_checkpoint
+from editor.checkpoints import Checkpoint, open_checkpoint
 from editor.io.background import BackgroundValue, run_in_background
 from editor.io.digests import file_digest, sha256_hex
 from editor.io.file_version import ModelVersion, model_version
@@ -31,11 +31,6 @@ class Model:
     def path(self) -> Path:
         """The model's folder or file."""
         return self.checkpoint.path
-
-    @property
-    def first_encoder(self) -> TextEncoder:
-        """The first text encoder."""
-        return self.checkpoint.encoders[0]
 
     @property
     def prompts(self) -> PromptBuilder:

@@ -45,7 +45,7 @@ def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tup
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
     for i in count():
-        place, turn = i % len(wordings), i // len(wordings)
+        turn, place = divmod(i, len(wordings))
         choice = (place + turn) % 4
         yield (
             wordings[(place + turn) % len(wordings)],

@@ -22,7 +22,7 @@ CALIBRATION = CalibrationRequest(objects=16, images=4, steps=4, training_steps=2
 EDIT = EditRequest(
     model="emoji-xl",
     removals=[Removal(concept="fox", replacement="dog face")],
-    validation=Validation(steps=2, seeds=1, prompts=2, retain_prompts=4, features=True),
+    validation=Validation(steps=2, seeds=1, prompts=2, retain_prompts=4, top_up=2, features=True),
 )
 REAL = {
     "EXPUNGE_EDITOR": "editor.jobs",

@@ -66,9 +66,9 @@ def test_names_are_measured_together_as_each_alone(
 def test_plural_of_the_embedded_model_goes_as_far_as_the_concept(concept: str) -> None:
     model = open_model(emoji.WEIGHTS)
     removal = ResolvedRemoval(Concept(concept), Destination("", "null"), spellings="auto")
-    (edit,) = edit_encoder(model.first_encoder, model.prompts, [removal])
+    (edit,) = edit_encoder(model.checkpoint.encoders[0], model.prompts, [removal])
     deltas = {0: edit.update.up @ edit.update.down}
-    covered = covered_names(model.first_encoder, model.prompts, deltas, removal, "attention")
+    covered = covered_names(model.checkpoint.encoders[0], model.prompts, deltas, removal, "attention")
     assert {"concept", "plural"} <= {name.source for name in covered}
 
 
