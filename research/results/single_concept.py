@@ -101,7 +101,7 @@ TEXT = """## Single removals
 *Target* is the judge's accuracy on prompts that name the concept, half of them in wordings that the edit did not see. *Drop*
 is by how much its accuracy on prompts about other objects and styles falls, all in wordings that the edit preserved; a negative
 drop is a rise. Without a replacement, the concept is mapped to the null concept (see [removal.md](../explanation/removal.md)).
-Default requests for the same removals are asked in held-out wordings, and those for `twemoji` and `noto` failed their gates:
-for `twemoji`, accuracy on retained objects fell from 0.91 to 0.56; `noto` was recognised in 0.146 of its images."""
+Default requests for the same removals are asked in held-out wordings:
+[the first table](#default-requests-that-pass) says how they end."""
 COLUMNS = """| concept | kind | becomes | target before | target after | object drop | style drop | weight | solve |
 |---|---|---|---|---|---|---|---|---|"""
