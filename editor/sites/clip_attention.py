@@ -69,6 +69,8 @@ class HiddenStates:
     """(prompts, length), the row of each token."""
     qkv: Tensor | None = None
     """(distinct, 3 d), their queries, keys and values, if already computed."""
+    has_runs: bool = False
+    """Whether a row can stand for several positions of a prompt."""
 
     def at(self, at: TokenPositions) -> Tensor:
         """Return the residual stream at some positions, (n, d)."""
@@ -124,21 +126,19 @@ class CLIPAttention:
         ends = torch.bincount(at.prompt_index // chunk).cumsum(0).tolist()
         parts = [slice(start, end) for start, end in pairwise([0, *ends]) if start < end]
         keys_values = qkv[:, width:]
-        return torch.cat([self._attend(queries[part], keys_values, states.index, at.select(part)) for part in parts])
+        return torch.cat([self._attend(queries[part], keys_values, states, at.select(part)) for part in parts])
 
-    def _attend(self, queries: Tensor, keys_values: Tensor, index: Tensor, at: TokenPositions) -> Tensor:
-        """Attend from queries (n, d) to the distinct rows of their prompts, up to the position of each query.
-
-        A row that stands for a run of positions counts as often as the query sees it.
-        """
+    def _attend(self, queries: Tensor, keys_values: Tensor, states: HiddenStates, at: TokenPositions) -> Tensor:
+        """Attend from queries (n, d) to the distinct rows of their prompts, up to the position of each query."""
         first, last = int(at.prompt_index[0]), int(at.prompt_index[-1]) + 1
-        distinct, local = torch.unique(index[first:last], return_inverse=True)
-        starts = torch.full((last - first, len(distinct)), ABSENT_POSITION)
-        starts.scatter_reduce_(1, local, torch.arange(index.shape[1]).expand_as(local), "amin")
-        lengths = torch.zeros_like(starts).scatter_add_(1, local, torch.ones_like(local))
-        own = at.prompt_index - first
-        seen = torch.minimum(at.positions[:, None] + 1 - starts[own], lengths[own]).clamp(min=0)
-        mask = seen.to(queries.dtype).log() if int(lengths.max()) > 1 else seen > 0
+        distinct, local = torch.unique(states.index[first:last], return_inverse=True)
+        starts, own = torch.full((last - first, len(distinct)), ABSENT_POSITION), at.prompt_index - first
+        starts.scatter_reduce_(1, local, torch.arange(local.shape[1]).expand_as(local), "amin")
+        mask = starts[own] <= at.positions[:, None]
+        if states.has_runs:  # a row counts as often as the query sees it
+            lengths = torch.zeros_like(starts).scatter_add_(1, local, torch.ones_like(local))
+            seen = torch.minimum(at.positions[:, None] + 1 - starts[own], lengths[own])
+            mask = seen.clamp(min=0).to(queries.dtype).log()
         keys, values = keys_values[distinct].chunk(2, dim=-1)
         mixed = F.scaled_dot_product_attention(
             self._split_heads(queries), self._split_heads(keys), self._split_heads(values), attn_mask=mask

@@ -192,7 +192,7 @@ def input_states(model: LazyCLIPTextModel, prompts: Sequence[TokenizedPrompt], l
             states, index = states_after(model.source, sampled, layer, model.updates)
             rows[chosen] = sampled.expand(index) + len(values)
             values = torch.cat([values, states])
-    return HiddenStates(values, rows)
+    return HiddenStates(values, rows, has_runs=True)
 
 
 def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> RegressionRows:

@@ -46,7 +46,7 @@ def test_keys_up_to_the_end_are_exact_and_those_of_the_padding_are_near(
 def test_a_row_counts_as_often_as_a_query_sees_it(model: LazyCLIPTextModel) -> None:
     generator = torch.Generator().manual_seed(1)
     values = torch.randn(5, model.source.width, generator=generator)
-    states = HiddenStates(values, torch.tensor([[0, 1, 2, 2, 2, 3, 3], [0, 4, 4, 4, 4, 4, 1]]))
+    states = HiddenStates(values, torch.tensor([[0, 1, 2, 2, 2, 3, 3], [0, 4, 4, 4, 4, 4, 1]]), has_runs=True)
     at = TokenPositions(torch.arange(2).repeat_interleave(7), torch.arange(7).repeat(2))
     attention = model.attention(1)
     torch.testing.assert_close(
