@@ -23,6 +23,7 @@ from editor.prompts.profile import Profile, load_profile
 from editor.prompts.recombined_prompts import recombined_texts
 from editor.prompts.retained_phrases import NO_LIMITS, retain_phrases, retained_names
 from editor.prompts.templates import (
+    WORDINGS_SEED,
     concept_contexts,
     diagonal_pairs,
     evenly_spaced,
@@ -35,7 +36,6 @@ DIFF_QUICKFIX_PREFIXES = ("", "a photo of ", "an image of ", "a picture of ")
 """The four templates of the released Diff-QuickFix procedure."""
 SPELLING_CONTEXTS = 4
 """Prompts with each spelling of a name."""
-WORDINGS_SEED = 0
 RECOMBINED_SHARE = 0.6
 """Share of the retain prompts of an edit that are recombined, at most one for each phrase."""
 
@@ -236,13 +236,15 @@ class PromptBuilder:
     def retain_texts(self, phrases: Sequence[Phrase], limit: int) -> list[str]:
         """Return at most ``limit`` prompts of :meth:`retain_phrases`, all negative prompts among them.
 
-        A share of them are recombined, so that what is preserved does not depend on the wordings.
+        A share of them are recombined, so that what is preserved does not depend on the wordings; so are those in place of
+        prompts that do not fit the context.
         """
         negative = [phrase for phrase in phrases if not phrase.object]
         named = [phrase for phrase in phrases if phrase.object]
-        recombined = recombined_texts(named, min(round(RECOMBINED_SHARE * limit), len(named)))
-        sampled = evenly_spaced(named, max(limit - len(negative) - len(recombined), 0)) + negative
-        return self.select_fitting([*(phrase.text() for phrase in sampled), *recombined])
+        recombined = min(round(RECOMBINED_SHARE * limit), len(named))
+        sampled = evenly_spaced(named, max(limit - len(negative) - recombined, 0)) + negative
+        texts = self.select_fitting([phrase.text() for phrase in sampled])
+        return texts + self.select_fitting(recombined_texts(named, min(limit - len(texts), len(named))))
 
     def held_out_retain_texts(self, phrases: Sequence[Phrase], limit: int = 96) -> list[str]:
         """Return at most ``limit`` prompts of :meth:`retain_phrases` that name a style, in held-out wordings."""

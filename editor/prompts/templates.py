@@ -4,9 +4,10 @@ A key of the first layer depends on a token's absolute position and on all token
 precedes the name, near and far, before they differ in anything else.
 """
 
+import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import count, cycle, islice, product
+from itertools import cycle, islice, product
 from math import lcm
 from typing import Any, TypeVar
 
@@ -18,6 +19,7 @@ MAX_OBJECT_CONTEXTS = 40
 
 MAX_OBJECT_STYLE_PAIRS = 2048
 """Combinations that are all retained. A thousand objects in two hundred styles would take longer to list than to edit."""
+WORDINGS_SEED = 0
 PRESERVED_INTERVAL = 16
 """Of more combinations, other names between two prompts about a name that the request asks to preserve."""
 
@@ -38,19 +40,12 @@ def diagonal_pairs(left: Sequence[Left], right: Sequence[str]) -> Iterator[tuple
 
 
 def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tuple[str, Surroundings]]:
-    """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round.
-
-    Each round starts at the next wording, so that what recurs with a period of its own, such as styles, meets all of them.
-    """
+    """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round."""
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
-    for i in count():
-        turn, place = divmod(i, len(wordings))
-        choice = (place + turn) % 4
-        yield (
-            wordings[(place + turn) % len(wordings)],
-            {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""},
-        )
+    for i, wording in enumerate(cycle(wordings)):
+        choice = (i % len(wordings) + i // len(wordings)) % 4
+        yield wording, {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""}
 
 
 def concept_contexts(profile: Profile, kind: ConceptKind, name: str) -> list[Phrase]:
@@ -102,13 +97,14 @@ def style_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
 def object_style_phrases(
     profile: Profile, objects: Sequence[str], styles: Sequence[str], preserved: Collection[str] = ()
 ) -> Iterator[Phrase]:
-    """Yield every object, plain and in styles, as varied as the edit prompts."""
-    plain, styled = (
-        with_surroundings(profile, profile.plain_wordings),
-        with_surroundings(profile, profile.styled_wordings),
-    )
+    """Yield every object, plain and in styles, as varied as the edit prompts.
+
+    Wordings are picked at random: styles recur with a period of their own, and would each meet a few of them.
+    """
+    generator, surroundings = random.Random(WORDINGS_SEED), with_surroundings(profile, profile.styled_wordings)
     for thing, style in object_style_pairs(objects, styles, preserved):
-        wording, around = next(styled if style else plain)
+        _, around = next(surroundings)
+        wording = generator.choice(profile.styled_wordings if style else profile.plain_wordings)
         yield Phrase(wording, thing, style, **around)
 
 

@@ -40,7 +40,8 @@ def open_trained_edit(removals: tuple[ResolvedRemoval, ...]) -> LayerEdit:
 
 def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(monkeypatch: pytest.MonkeyPatch) -> None:
     style = ResolvedRemoval(Concept("twemoji", "style"), Destination("noto", "replacement"))
-    removals = canonical_order([*MANY[:2], style])
+    objects = [removal for removal in MANY if removal.concept.name in {"fox", "pizza"}]
+    removals = canonical_order([*objects, style])
     edit = open_trained_edit(removals)
     _, reweighted, weights = search_preservation(edit)
     monkeypatch.setattr(layer_edit, "MAX_MEASURED_REMOVALS", 0)

@@ -154,3 +154,13 @@ def test_prompts_without_a_style_are_not_retained_if_they_show_the_removed_one(b
     )
     assert all(phrase.style for phrase in builder.retain_phrases([twemoji]))
     assert any(not phrase.style for phrase in builder.retain_phrases([ink]))
+
+
+@pytest.mark.parametrize("profile", [PROFILE, general_profile()])
+@pytest.mark.parametrize("styles", [2, 4])
+def test_retained_styles_meet_every_wording_in_every_choice_of_surroundings(profile: Profile, styles: int) -> None:
+    phrases = [*object_style_phrases(profile, profile.object_names, profile.styles[:styles])]
+    wordings = Counter((phrase.style, phrase.wording) for phrase in phrases if phrase.style)
+    around = {(phrase.wording, bool(phrase.prefix), bool(phrase.suffix)) for phrase in phrases if phrase.style}
+    assert len(wordings) == styles * len(profile.styled_wordings)
+    assert len(around) == 4 * len(profile.styled_wordings)
