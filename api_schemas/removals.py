@@ -26,9 +26,9 @@ class Removal(Request):
     replacement: Phrase | None = Field(
         default=AUTO,
         description="The concept that prompts for the removed concept map to. `auto` is `generic` if that is given. For an "
-        "object without it, `auto` is the name in the model's profile that is forecast to change other prompts least, that the "
-        "judge tells apart from the concept and that nobody removed. null maps to `generic` or to the null concept, as `auto` "
-        "does for concepts of other kinds.",
+        "object without it, `auto` is a name in the model's profile that the judge tells apart from the concept and that "
+        "nobody removed: of the four that are forecast to change other prompts least, the one whose edit is forecast to fail "
+        "in the fewest images. null maps to `generic` or to the null concept, as `auto` does for concepts of other kinds.",
         examples=["dog face", "noto", "auto"],
     )
     generic: Phrase | None = Field(

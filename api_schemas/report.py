@@ -57,6 +57,11 @@ class ReplacementCandidate(ReportModel):
 
     name: str
     change: float = Field(description="Forecast relative change of the prompts to retain, with this replacement.")
+    cost: float | None = Field(
+        None,
+        description="Expected shares of images that fail the default gates, each relative to its threshold, if the concept is "
+        "removed alone with this replacement. None: not computed, because others change the prompts to retain less.",
+    )
     similarity: float | None = Field(None, description="Similarity to the concept by the judge; None without a judge.")
     told_apart: bool = Field(
         True, description="Whether the judge tells it apart from the concept. Else it is not used."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,10 @@ from editor.sites.registry import first_site
 
 if TYPE_CHECKING:
     from editor.judging.judge import Judge
+
+
+SEARCHED_CANDIDATES = 4
+"""Names of least forecast change that are compared by what an edit would cost."""
 
 
 class Replacements(PhaseResult):
@@ -58,7 +63,10 @@ def rank_replacements(
 def rank_candidates(
     forecast: ReplacementForecast, removal: ResolvedRemoval, judge: Judge | None
 ) -> list[ReplacementCandidate]:
-    """Rank the names of a concept's group by their forecast change of other prompts; its class in the profile comes last."""
+    """Rank the names of a concept's group; its class in the profile comes last.
+
+    The few that are forecast to change other prompts least come first, by the held-out cost of the edit.
+    """
     names = candidate_names(forecast.builder, removal, judge)
     parent = profile_class(removal.concept, forecast.builder.profile)
     compared = [*names, *([parent] if parent and parent not in names else [])]
@@ -66,11 +74,20 @@ def rank_candidates(
         return []
     similarity = judge_similarity(judge, removal, compared)
     apart = apart_names(similarity, compared)
-    ranked = [
-        ReplacementCandidate(name=name, change=change, similarity=similarity.get(name), told_apart=name in apart)
-        for name, change in zip(compared, forecast.changes(removal, compared), strict=True)
+    changes = dict(zip(compared, forecast.changes(removal, compared), strict=True))
+    by_change = sorted(compared, key=lambda name: (name not in names, changes[name], name))
+    searched = [name for name in by_change if name in apart][:SEARCHED_CANDIDATES]
+    costs = dict(zip(searched, forecast.costs(removal, searched), strict=True))
+    return [
+        ReplacementCandidate(
+            name=name,
+            change=changes[name],
+            cost=costs.get(name),
+            similarity=similarity.get(name),
+            told_apart=name in apart,
+        )
+        for name in sorted(by_change, key=lambda name: (name not in names, costs.get(name, math.inf)))
     ]
-    return sorted(ranked, key=lambda one: (one.name not in names, one.change, one.name))
 
 
 def candidate_names(builder: PromptBuilder, removal: ResolvedRemoval, judge: Judge | None) -> list[str]:

@@ -1,16 +1,21 @@
-"""Forecast what each of several replacements of a concept would change in other prompts, without solving for each.
+"""Forecast what each of several replacements of a concept would do.
 
-The keys of the concept's prompts are the same for every replacement, and with them all of the update but its residuals R:
-``dW k = R (A K^T (K A K^T + C + ridge)^-1 k)``. The bracket is computed once, for a few prompts to retain.
+What it would change in other prompts is forecast without solving for each. The keys of the concept's prompts are the same for
+every replacement, and with them all of the update but its residuals R: ``dW k = R (A K^T (K A K^T + C + ridge)^-1 k)``. The
+bracket is computed once, for a few prompts to retain. Whether the prompts would reach the replacement, too, takes a solve:
+some names are farther from a concept than others that change as little.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
+from editor.methods.config import DEFAULT_METHOD
+from editor.methods.default import search_preservation
+from editor.methods.layer_edit import LayerEdit
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import Destination
 from editor.prompts.prompt_builder import destination_text
@@ -18,6 +23,7 @@ from editor.prompts.templates import evenly_spaced
 from editor.sites.edit_site import EditSite
 from editor.solver.least_squares import cholesky
 from editor.solver.normal_equations import RELATIVE_RIDGE
+from editor.solver.tensor_cache import MemoryCache
 
 CONTEXTS = 4
 """Prompts about the concept that the forecast is computed from."""
@@ -32,6 +38,8 @@ class ReplacementForecast:
     site: EditSite
     builder: PromptBuilder
     removals: Sequence[ResolvedRemoval]
+    cache: MemoryCache = field(default_factory=MemoryCache, repr=False)
+    """What the searches for several replacements have in common."""
 
     @cached_property
     def retained(self) -> tuple[Tensor, Tensor]:
@@ -60,3 +68,12 @@ class ReplacementForecast:
             float(((residuals[own].T @ influence[rows.key_index[own]]).norm(dim=0) / norms).mean())
             for own in (owners == index for index in range(len(names)))
         ]
+
+    def costs(self, removal: ResolvedRemoval, names: Sequence[str]) -> list[float]:
+        """Return the held-out cost of removing a concept alone, with each name as its replacement."""
+        return [self._cost(replace(removal, destination=Destination(name, "auto"))) for name in names]
+
+    def _cost(self, removal: ResolvedRemoval) -> float:
+        edit = LayerEdit(self.site, self.builder, (removal,), DEFAULT_METHOD, self.cache)
+        edit.prefetch()
+        return search_preservation(edit)[1].best.cost

@@ -158,10 +158,13 @@ def choice_reason(removal: RemovalRecord) -> str:
     chosen = next((one for one in removal.candidates if one.name == removal.destination), None)
     if chosen is None:
         return ""
+    if chosen.cost is None:
+        return f" among {len(removal.candidates)} names: the better ones are removed, too"
     judged = "that the judge tells apart from it and " if chosen.similarity is not None else ""
+    searched = sum(one.cost is not None for one in removal.candidates)
     return (
-        f" among {len(removal.candidates)} names: of those {judged}that nobody removed, it is forecast to change other prompts "
-        f"least ({percent(chosen.change)})"
+        f" among {len(removal.candidates)} names: of the {searched} {judged}that are forecast to change other prompts least, "
+        "its edit is forecast to fail in the fewest images"
     )
 
 

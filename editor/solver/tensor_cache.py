@@ -1,7 +1,7 @@
 """A cache of tensors that are expensive to compute, each stored with the key that it is valid for."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +37,21 @@ class NullCache:
 
 
 NULL_CACHE = NullCache()
+
+
+@dataclass(frozen=True)
+class MemoryCache:
+    """A cache for as long as it is kept."""
+
+    entries: dict[str, tuple[str, Tensors]] = field(default_factory=dict)
+
+    def get(self, name: str) -> tuple[str, Tensors] | None:
+        """Return an entry."""
+        return self.entries.get(name)
+
+    def put(self, name: str, key: str, tensors: Tensors) -> None:
+        """Replace an entry."""
+        self.entries[name] = key, tensors
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,19 @@ import torch
 
 from api_schemas.edits import EditOptions, EditRequest, Removal
 from editor.checkpoints import Checkpoint, open_checkpoint
+from editor.emoji import DIT_WEIGHTS
 from editor.emoji.profile import PROFILE
-from editor.jobs.replacements import rank_replacements
+from editor.jobs.replacements import SEARCHED_CANDIDATES, rank_replacements
 from editor.judging.told_apart import told_apart
 from editor.ledger import LedgerFolder, entries_from_request
-from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, choose_destination
+from editor.prompts import (
+    Concept,
+    Destination,
+    PromptBuilder,
+    ResolvedRemoval,
+    choose_destination,
+    open_prompt_builders,
+)
 from editor.prompts.automatic_replacement import choose_destinations, sibling_names
 from editor.prompts.resolve_request import resolve_request
 
@@ -36,15 +44,30 @@ def removal(concept: str, *candidates: str, kind: str = "object") -> ResolvedRem
     return ResolvedRemoval(Concept(concept, kind), Destination("", "null"), candidates=candidates)  # type: ignore[arg-type]
 
 
-def test_candidates_are_the_other_names_of_the_group_by_forecast_change(
+def test_candidates_are_the_other_names_of_the_group_by_cost_and_change(
     checkpoint: Checkpoint, builder: PromptBuilder
 ) -> None:
     found = rank_replacements(request(Removal(concept="Robot")), checkpoint, [builder], None)
     assert found == rank_replacements(request(Removal(concept="Robot")), checkpoint, [builder], None)
     (candidates,) = found.candidates
     assert {one.name for one in candidates} == {*PROFILE.objects["faces"]} - {"robot"}
-    assert [one.change for one in candidates] == sorted(one.change for one in candidates)
-    assert candidates[0].change > 0
+    searched, others = candidates[:SEARCHED_CANDIDATES], candidates[SEARCHED_CANDIDATES:]
+    costs = [one.cost for one in searched if one.cost is not None]
+    assert len(costs) == SEARCHED_CANDIDATES
+    assert costs == sorted(costs)
+    assert others
+    assert all(one.cost is None for one in others)
+    assert 0 < max(one.change for one in searched) <= min(one.change for one in others)
+
+
+def test_a_destination_that_is_reached_is_preferred_to_one_that_changes_less() -> None:
+    """A clown face changes other prompts least, but a robot's prompts stay farther from it than from a skull."""
+    checkpoint = open_checkpoint(DIT_WEIGHTS)
+    (candidates,) = rank_replacements(
+        request(Removal(concept="robot")), checkpoint, open_prompt_builders(checkpoint), None
+    ).candidates
+    assert min(candidates, key=lambda one: one.change).name == "clown face"
+    assert candidates[0].name == "skull"
 
 
 @pytest.mark.parametrize(
