@@ -181,18 +181,18 @@ class ClosedLoop:
             images=len(generated.after),
         )
 
-    def _more_layers(self, best: Round) -> list[tuple[int, ...]]:
-        """Return the layers of a candidate with one more, two more, and so on; none if the request or its ledger fixes them.
+    def _more_layers(self, best: Round) -> tuple[int, ...]:
+        """Return more layers than a candidate edits; none if there are no more, or the request or its ledger fixes them.
 
         Where a text gate is edited too, it carries more than the layers of CLIP, so it is strengthened instead.
         """
         edit, options = best.edit or self.first_edit, self.request.options
         has_gate = any(solve.site == "text_gate" for solve in edit.solves)
         if options.sites not in ("default", [0]) or self.request.ledger or has_gate:
-            return []
+            return ()
         existing = min((encoder.layers for encoder in self.model.checkpoint.encoders), default=0)
-        edited = len({*edit.layers.values()})
-        return [tuple(range(count)) for count in range(edited + 1, min(SPREAD_LAYERS, existing) + 1)]
+        layers = tuple(range(min(SPREAD_LAYERS, existing)))
+        return layers if len({*edit.layers.values()}) < len(layers) else ()
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""

@@ -1,10 +1,10 @@
 """How a measured edit is changed for the next round: what is strengthened, in which order, and what is weakened.
 
 Prompts that leaked or missed their destination become prompts of the edit, and names that fell become names to preserve, in
-every round. Beyond that, a removal that is incomplete is strengthened by one layer more, up to three, each of which brings the
-concept closer to its destination and unrelated prompts back to what they were. Then it is strengthened by less preservation,
-unless unrelated prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is
-raised instead. A step that was no better is followed by one in the other direction.
+every round. Beyond that, three layers are edited instead of one: the later ones bring the concept closer to its destination and
+unrelated prompts back to what they were. Then a removal that is incomplete is strengthened by less preservation, unless unrelated
+prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is raised instead. A
+step that was no better is followed by one in the other direction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -133,7 +133,7 @@ def next_adjustments(
     current: SolveAdjustments,
     found: Measured,
     removals: Sequence[ResolvedRemoval],
-    more_layers: Sequence[tuple[int, ...]] = (),
+    more_layers: tuple[int, ...] = (),
     *,
     steps: int = 1,
     alone: bool = True,
@@ -144,23 +144,18 @@ def next_adjustments(
         current: that candidate's adjustments.
         found: what was measured of it.
         removals: the request's removals, which ``found`` numbers.
-        more_layers: that candidate's layers with one more, with two more, and so on; none if there may be no more.
+        more_layers: layers to edit instead of that candidate's; empty to keep those.
         steps: how many steps to take: one more than rounds that started from the same candidate and were no better.
         alone: whether nothing else is removed. The weight of a single removal is that of preservation.
     """
-    collateral = found.has_collateral
     added = add_found(current, found, removals)
-    if collateral and not found.incomplete:
-        return scale_preservation(added, STEP ** alternate(steps))
-    layers = more_layers[:steps]
-    if layers:
-        added = added.model_copy(update={"layers": layers[-1]})
+    if more_layers:
+        added = added.model_copy(update={"layers": more_layers})
     elif not alone:
         added = raise_weights(added, [removals[index] for index in found.incomplete if index is not None])
-    left = steps - len(layers)
-    if collateral:
-        return scale_preservation(added, STEP ** alternate(left if layers else left - 1))
-    return scale_preservation(added, STEP ** -alternate(left))
+    enough = more_layers or (found.incomplete and found.has_collateral)  # of a change, to leave preservation as it is
+    power = alternate(steps - 1 if enough else steps)
+    return scale_preservation(added, STEP ** (power if found.has_collateral else -power))
 
 
 def alternate(steps: int) -> int:

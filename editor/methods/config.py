@@ -1,9 +1,11 @@
 """The settings of an edit."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from api_schemas.edits import EditOptions, MethodName
+from editor.prompts import ResolvedRemoval
 from editor.sites.key_value_pairs import Aim
 
 Preservation = float | Literal["auto"]
@@ -23,7 +25,7 @@ class MethodConfig:
     layers: tuple[int, ...] = (0,)
     """Layers to edit, in ascending order; each is solved with the earlier ones edited."""
     spread: bool = True
-    """Whether the edit of several removals is spread over more layers, if the one to edit is the first."""
+    """Whether the edit of a style or of several removals is spread over more layers, if the one to edit is the first."""
     layer_choice: str = "the default"
     """The reason for the choice of layers."""
     pins: tuple[str, ...] = ()
@@ -41,19 +43,25 @@ class MethodConfig:
 
 DEFAULT_METHOD = MethodConfig()
 SPREAD_LAYERS = 3
-"""First layers over which the edit of several removals is spread. A layer corrects what those before it left, at less damage
-than if one layer had to do it all; more than three were measured to bring nothing."""
+"""First layers over which the edit of a style or of several removals is spread. A layer corrects what those before it left, at
+less damage than if one layer had to do it all; more than three were measured to bring nothing."""
 MIN_SPREAD_REMOVALS, MAX_SPREAD_REMOVALS = 5, 50
-"""Numbers of removals whose edit is spread. Fewer fit into one layer, and more would take long."""
+"""Numbers of removals whose edit is spread. Fewer objects fit into one layer, and more removals would take long."""
 
 
-def spread_layers(method: MethodConfig, removals: int, layers: int) -> MethodConfig:
-    """Return the settings for a number of removals in an encoder with some layers, spread over more of them where it helps."""
+def spread_layers(method: MethodConfig, removals: Sequence[ResolvedRemoval], layers: int) -> MethodConfig:
+    """Return the settings for some removals in an encoder with some layers, spread over more of them where it helps.
+
+    A style is removed from prompts about every object, which is as much as the removal of several objects.
+    """
+    has_style = any(removal.concept.kind == "style" for removal in removals)
     allowed = method.spread and method.name == "default" and method.layers == (0,)
-    if not allowed or not MIN_SPREAD_REMOVALS <= removals <= MAX_SPREAD_REMOVALS:
+    enough = has_style or len(removals) >= MIN_SPREAD_REMOVALS
+    if not (allowed and enough and len(removals) <= MAX_SPREAD_REMOVALS):
         return method
     chosen = tuple(range(min(SPREAD_LAYERS, layers)))
-    return replace(method, layers=chosen, layer_choice=f"{removals} removals are spread over {len(chosen)} layers")
+    spread = "a style is" if has_style else f"{len(removals)} removals are"
+    return replace(method, layers=chosen, layer_choice=f"{spread} spread over {len(chosen)} layers")
 
 
 def method_from_options(options: EditOptions, layers: tuple[int, ...], layer_choice: str) -> MethodConfig:

@@ -49,7 +49,7 @@ def edit_encoder(
     """
     source.prefetch_tensors()
     composed, reported = prepare_removals(removals, report_on, builder, adjustments)
-    method = spread_layers(method, len(composed), source.layers)
+    method = spread_layers(method, composed, source.layers)
     model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
     updates: dict[int, Tensor] = {}
     edits = []

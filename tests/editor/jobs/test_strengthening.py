@@ -38,34 +38,45 @@ def measured(target: float, neighbours: float) -> Measured:
     )
 
 
+LAYERS = (0, 1, 2)
+
+
+def layers_and_scales(found: Measured) -> list[tuple[tuple[int, ...] | None, float]]:
+    """Return what rounds that are no better than the first candidate change of its layers and its preservation."""
+    steps = [next_adjustments(NO_ADJUSTMENTS, found, [FOX], LAYERS, steps=steps) for steps in (1, 2, 3)]
+    return [(one.layers, one.preservation_scale) for one in steps]
+
+
 def test_steps_are_taken_in_the_stated_order() -> None:
     leaking = measured(0.3, 0.0)
-    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], [(0, 1), (0, 1, 2)])
-    second = next_adjustments(first, leaking, [FOX], [(0, 1, 2)])
+    first = next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], LAYERS)
+    second = next_adjustments(first, leaking, [FOX])
     third = next_adjustments(second, leaking, [FOX])
-    assert describe_adjustments(first) == ["1 prompts added", "layers 0, 1"]
-    assert (second.layers, second.preservation_scale) == ((0, 1, 2), 1.0)
-    assert (third.layers, third.preservation_scale) == ((0, 1, 2), 0.5)
+    assert describe_adjustments(first) == ["1 prompts added", "layers 0, 1, 2"]
+    assert (second.layers, second.preservation_scale) == (LAYERS, 0.5)
+    assert (third.layers, third.preservation_scale) == (LAYERS, 0.25)
     assert [one.removals[0].phrases[0].weight for one in (first, second, third)] == [0.25, 0.5, 1.0]
 
 
 def test_an_edit_that_leaks_and_spoils_is_not_preserved_less() -> None:
     both = measured(0.3, 0.3)
-    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], [(0, 1)]).layers == (0, 1)
+    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], LAYERS).layers == LAYERS
     assert next_adjustments(NO_ADJUSTMENTS, both, [FOX]).preservation_scale == 1.0
+
+
+def test_more_layers_come_before_another_preservation() -> None:
+    assert layers_and_scales(measured(0.0, 0.3)) == [(LAYERS, 1), (LAYERS, 2), (LAYERS, 0.5)]
+    assert layers_and_scales(measured(0.3, 0.0)) == [(LAYERS, 1), (LAYERS, 0.5), (LAYERS, 2)]
+    assert layers_and_scales(measured(0.3, 0.3)) == [(LAYERS, 1), (LAYERS, 2), (LAYERS, 0.5)]
 
 
 def test_steps_alternate_and_grow_until_a_round_is_better() -> None:
     leaking, spoiling, both = measured(0.3, 0.0), measured(0.0, 0.3), measured(0.3, 0.3)
-    layers = [(0, 1), (0, 1, 2)]
-    found = [next_adjustments(NO_ADJUSTMENTS, leaking, [FOX], layers, steps=steps) for steps in (1, 2, 3)]
-    assert [(one.layers, one.preservation_scale) for one in found] == [((0, 1), 1), ((0, 1, 2), 1), ((0, 1, 2), 0.5)]
     scales = [
         [next_adjustments(NO_ADJUSTMENTS, one, [FOX], steps=steps).preservation_scale for steps in (1, 2, 3, 4)]
         for one in (spoiling, leaking, both)
     ]
     assert scales == [[2, 0.5, 4, 0.25], [0.5, 2, 0.25, 4], [1, 2, 0.5, 4]]
-    assert next_adjustments(NO_ADJUSTMENTS, both, [FOX], layers, steps=3).preservation_scale == 2.0
 
 
 def test_added_prompts_do_not_outweigh_the_concepts_own() -> None:

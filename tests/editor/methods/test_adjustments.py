@@ -27,7 +27,8 @@ LEAKED = Phrase("{a} at night, {style}", "fox", "noto")
 
 
 def delta_of(source: TextEncoder, builder: PromptBuilder, adjustments: SolveAdjustments = NO_ADJUSTMENTS) -> Tensor:
-    (done,) = edit_encoder(source, builder, [FOX, INK], MethodConfig(preservation=4.0), adjustments=adjustments)
+    method = MethodConfig(preservation=4.0, spread=False)
+    (done,) = edit_encoder(source, builder, [FOX, INK], method, adjustments=adjustments)
     return done.update.up @ done.update.down
 
 

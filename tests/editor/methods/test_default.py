@@ -51,7 +51,7 @@ def test_prompts_of_the_concept_change_more_than_others() -> None:
 def test_bos_and_null_prompt_do_not_change(
     source: TextEncoder, builder: PromptBuilder, model: LazyCLIPTextModel
 ) -> None:
-    (done,) = edit_encoder(source, builder, [FOX, INK])
+    (done,) = edit_encoder(source, builder, [FOX, INK], MethodConfig(spread=False))
     update, record = done.update, done.record
     keys = all_keys(model, builder.token_ids([""]))[0]
     assert float((keys @ (update.up @ update.down).T).abs().max()) < 1e-9

@@ -30,6 +30,6 @@ def test_weights_of_words_and_recombined_prompts() -> None:
 def test_numbers_of_removals_that_are_spread() -> None:
     layers = {3: "three"}[SPREAD_LAYERS]
     assert (
-        f"removes {MIN_SPREAD_REMOVALS} to {MAX_SPREAD_REMOVALS} concepts is spread over the first {layers} layers"
+        f"removes a style, or {MIN_SPREAD_REMOVALS} to {MAX_SPREAD_REMOVALS} concepts, is spread over the first {layers} layers"
         in TEXT
     )

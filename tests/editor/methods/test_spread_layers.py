@@ -15,6 +15,9 @@ NAMES = ("fox", "pizza", "owl", "rocket", "violin")
 MANY = [ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) for name in NAMES]
 
 
+INK = ResolvedRemoval(Concept("ink", "style"), Destination("noto", "replacement"))
+
+
 @pytest.mark.parametrize(
     ("removals", "layers"),
     [
@@ -26,15 +29,23 @@ MANY = [ResolvedRemoval(Concept(name), Destination("dog face", "replacement")) f
     ],
 )
 def test_several_removals_are_spread(removals: int, layers: int) -> None:
-    method = spread_layers(MethodConfig(), removals, 12)
+    method = spread_layers(MethodConfig(), MANY[:1] * removals, 12)
     assert method.layers == tuple(range(layers))
     assert (str(removals) in method.layer_choice) == (layers > 1)
 
 
+def test_a_style_is_spread() -> None:
+    for removals in ([INK], [MANY[0], INK]):
+        method = spread_layers(MethodConfig(), removals, 12)
+        assert method.layers == tuple(range(SPREAD_LAYERS))
+        assert "style" in method.layer_choice
+
+
 def test_layers_that_a_request_names_and_other_methods_are_not_spread() -> None:
     for method in (MethodConfig(layers=(1,)), MethodConfig(spread=False), MethodConfig("diff_quickfix")):
-        assert spread_layers(method, MIN_SPREAD_REMOVALS, 12) == method
-    assert spread_layers(MethodConfig(), MIN_SPREAD_REMOVALS, 2).layers == (0, 1)
+        assert spread_layers(method, MANY, 12) == method
+        assert spread_layers(method, [INK], 12) == method
+    assert spread_layers(MethodConfig(), MANY, 2).layers == (0, 1)
 
 
 def test_a_spread_edit_does_not_depend_on_what_was_solved_before(
