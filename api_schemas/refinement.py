@@ -45,6 +45,7 @@ class MeasureRecord(ReportModel):
     threshold: float
     comparator: Comparator
     prompts: int
+    seeds: int = Field(1, description="Number of images of each prompt.")
 
 
 class RoundRecord(ReportModel):
@@ -54,7 +55,7 @@ class RoundRecord(ReportModel):
     changes: list[str] = Field(description="What is different from the first edit.")
     measures: list[MeasureRecord]
     excess: float = Field(
-        description="Sum of what the measures exceed their margins by, half-way between the threshold and the ideal."
+        description="Sum of what the measures exceed their margins by, a quarter of the way from the ideal to the threshold."
     )
     images: int = Field(description="Number of images of this candidate.")
 

@@ -1,10 +1,10 @@
 """How a measured edit is changed for the next round: what is strengthened, in which order, and what is weakened.
 
 Prompts that leaked or missed their destination become prompts of the edit, and names that fell become names to preserve, in
-every round. Beyond that, three layers are edited instead of one: the later ones bring the concept closer to its destination and
-unrelated prompts back to what they were. Then a removal that is incomplete is strengthened by less preservation, unless unrelated
-prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is raised instead. A
-step that was no better is followed by one in the other direction.
+every round. Beyond that, three layers are edited instead of one: the later ones bring the concept closer to its destination
+and unrelated prompts back to what they were. Then a removal that is incomplete is strengthened by less preservation, unless
+unrelated prompts fell, and relative to other removals by more weight. Where only unrelated prompts fell, preservation is
+raised instead. A step that was no better is followed by one in the other direction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,25 +71,27 @@ class Measured:
 def excess(one: MeasureRecord) -> float:
     """Return by how much a measure exceeds its margin, a share of the way from the ideal to the threshold.
 
-    The margin is at least one prompt: among a few dozen, a single one shows nothing.
+    The margin is at least one image: among a few dozen, a single one shows nothing.
     """
-    single = 1 / one.prompts
+    single = 1 / (one.prompts * one.seeds)
     if one.comparator == ">=":
         return max(0.0, 1 - max((1 - one.threshold) * MARGIN_SHARE, single) - one.value)
     return max(0.0, one.value - max(one.threshold * MARGIN_SHARE, single))
 
 
-def read_measures(measuring: Sequence[GroupEvaluation], learning: Sequence[GroupEvaluation]) -> Measured:
+def read_measures(
+    measuring: Sequence[GroupEvaluation], learning: Sequence[GroupEvaluation], seeds: int = 1
+) -> Measured:
     """Return what evaluated steering groups show: how good a candidate is, and by which prompts and names to change it."""
     return Measured(
-        tuple(measure_record(one, gate) for one in measuring for gate in one.gates if one.scored_count),
+        tuple(measure_record(one, gate, seeds) for one in measuring for gate in one.gates if one.scored_count),
         tuple(dict.fromkeys(leak for one in learning for leak in leaked_phrases(one))),
         tuple(dict.fromkeys(name for one in learning for name in fallen_names(one))),
     )
 
 
-def measure_record(evaluation: GroupEvaluation, gate: Gate) -> MeasureRecord:
-    """Return the mean of a gate's measure."""
+def measure_record(evaluation: GroupEvaluation, gate: Gate, seeds: int) -> MeasureRecord:
+    """Return the mean of a gate's measure, in so many images of each prompt."""
     values = evaluation.gate_evidence(gate).values
     return MeasureRecord(
         measure=gate.measure,
@@ -98,6 +100,7 @@ def measure_record(evaluation: GroupEvaluation, gate: Gate) -> MeasureRecord:
         threshold=gate.threshold,
         comparator=gate.comparator,
         prompts=len(values),
+        seeds=seeds,
     )
 
 
