@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SEARCHED_CANDIDATES = 4
 """Names of least forecast change that are compared by what an edit would cost."""
+MAX_SEARCHED_REMOVALS = 10
+"""Removals without a replacement for which they are compared: it takes seconds for each. Of more, the forecast decides."""
 
 
 class Replacements(PhaseResult):
@@ -48,24 +50,26 @@ def rank_replacements(
         judge: excludes the names that it does not tell apart from the concept, and finds those of a concept that the profile
             does not list. None: the forecast alone decides, among the other names of the concept's group.
     """
-    if not any(requested.chooses_replacement for requested in request.removals):
+    choosing = sum(requested.chooses_replacement for requested in request.removals)
+    if not choosing:
         return Replacements()
+    searched = SEARCHED_CANDIDATES if choosing <= MAX_SEARCHED_REMOVALS else 0
     removals = resolve_request(request, builders[0])
     forecast = ReplacementForecast(first_site(checkpoint, builders), builders[0], removals)
     return Replacements(
         candidates=[
-            rank_candidates(forecast, removal, judge) if requested.chooses_replacement else []
+            rank_candidates(forecast, removal, judge, searched) if requested.chooses_replacement else []
             for requested, removal in zip(request.removals, removals, strict=True)
         ]
     )
 
 
 def rank_candidates(
-    forecast: ReplacementForecast, removal: ResolvedRemoval, judge: Judge | None
+    forecast: ReplacementForecast, removal: ResolvedRemoval, judge: Judge | None, searched: int
 ) -> list[ReplacementCandidate]:
     """Rank the names of a concept's group; its class in the profile comes last.
 
-    The few that are forecast to change other prompts least come first, by the held-out cost of the edit.
+    The ``searched`` ones that are forecast to change other prompts least come first, by the held-out cost of the edit.
     """
     names = candidate_names(forecast.builder, removal, judge)
     parent = profile_class(removal.concept, forecast.builder.profile)
@@ -76,8 +80,8 @@ def rank_candidates(
     apart = apart_names(similarity, compared)
     changes = dict(zip(compared, forecast.changes(removal, compared), strict=True))
     by_change = sorted(compared, key=lambda name: (name not in names, changes[name], name))
-    searched = [name for name in by_change if name in apart][:SEARCHED_CANDIDATES]
-    costs = dict(zip(searched, forecast.costs(removal, searched), strict=True))
+    best = [name for name in by_change if name in apart][:searched]
+    costs = dict(zip(best, forecast.costs(removal, best), strict=True))
     return [
         ReplacementCandidate(
             name=name,

@@ -158,13 +158,16 @@ def choice_reason(removal: RemovalRecord) -> str:
     chosen = next((one for one in removal.candidates if one.name == removal.destination), None)
     if chosen is None:
         return ""
-    if chosen.cost is None:
-        return f" among {len(removal.candidates)} names: the better ones are removed, too"
-    judged = "that the judge tells apart from it and " if chosen.similarity is not None else ""
+    among = f" among {len(removal.candidates)} names:"
     searched = sum(one.cost is not None for one in removal.candidates)
+    judged = "that the judge tells apart from it and " if chosen.similarity is not None else ""
+    if not searched:
+        return f"{among} of those {judged}that nobody removed, it is forecast to change other prompts least"
+    if chosen.cost is None:
+        return f"{among} the better ones are removed, too"
     return (
-        f" among {len(removal.candidates)} names: of the {searched} {judged}that are forecast to change other prompts least, "
-        "its edit is forecast to fail in the fewest images"
+        f"{among} of the {searched} {judged}that are forecast to change other prompts least, its edit is forecast to fail in "
+        "the fewest images"
     )
 
 

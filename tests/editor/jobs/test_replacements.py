@@ -60,6 +60,18 @@ def test_candidates_are_the_other_names_of_the_group_by_cost_and_change(
     assert 0 < max(one.change for one in searched) <= min(one.change for one in others)
 
 
+def test_the_forecast_alone_ranks_the_candidates_of_many_removals(
+    checkpoint: Checkpoint, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("editor.jobs.replacements.MAX_SEARCHED_REMOVALS", 1)
+    asked = request(Removal(concept="robot"), Removal(concept="fox"), Removal(concept="owl", replacement="bear"))
+    *ranked, given = rank_replacements(asked, checkpoint, [builder], None).candidates
+    assert given == []
+    for candidates in ranked:
+        assert all(one.cost is None for one in candidates)
+        assert [one.change for one in candidates] == sorted(one.change for one in candidates)
+
+
 def test_a_destination_that_is_reached_is_preferred_to_one_that_changes_less() -> None:
     """A clown face changes other prompts least, but a robot's prompts stay farther from it than from a skull."""
     checkpoint = open_checkpoint(DIT_WEIGHTS)
