@@ -7,7 +7,7 @@ precedes the name, near and far, before they differ in anything else.
 import random
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
-from itertools import cycle, islice, product
+from itertools import count, cycle, islice, product
 from math import lcm
 from typing import Any, TypeVar
 
@@ -39,13 +39,13 @@ def diagonal_pairs(left: Sequence[Left], right: Sequence[str]) -> Iterator[tuple
     return ((left[i % len(left)], right[(i + i // period) % len(right)]) for i in range(len(left) * len(right)))
 
 
-def with_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[tuple[str, Surroundings]]:
-    """Cycle through the wordings forever, with a prefix, a suffix, both or neither; the choice changes in every round."""
+def cycle_surroundings(profile: Profile, wordings: Sequence[str]) -> Iterator[Surroundings]:
+    """Yield a prefix, a suffix, both or neither forever; for wordings used in turn, the choice changes in every round."""
     prefixes = cycle([prefix for prefix in profile.prefixes if prefix] or [""])
     suffixes = cycle([suffix for suffix in profile.suffixes if suffix] or [""])
-    for i, wording in enumerate(cycle(wordings)):
+    for i in count():
         choice = (i % len(wordings) + i // len(wordings)) % 4
-        yield wording, {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""}
+        yield {"prefix": next(prefixes) if choice > 1 else "", "suffix": next(suffixes) if choice % 2 else ""}
 
 
 def concept_contexts(profile: Profile, kind: ConceptKind, name: str) -> list[Phrase]:
@@ -73,24 +73,21 @@ def held_out_wordings(profile: Profile, kind: ConceptKind) -> tuple[str, ...]:
 def object_contexts(profile: Profile, plain: Sequence[str], name: str) -> Iterator[Phrase]:
     """Yield the object in every plain wording, first bare, then with surroundings; then in styles."""
     yield from (Phrase(wording, name) for wording in plain)
-    yield from (
-        Phrase(wording, name, **around) for wording, around in islice(with_surroundings(profile, plain), len(plain))
-    )
+    surrounded = zip(plain, cycle_surroundings(profile, plain), strict=False)
+    yield from (Phrase(wording, name, **around) for wording, around in surrounded)
     styled = zip(
         diagonal_pairs(profile.styled_wordings, profile.styles),
-        with_surroundings(profile, profile.styled_wordings),
+        cycle_surroundings(profile, profile.styled_wordings),
         strict=False,
     )
-    yield from (Phrase(wording, name, style, **around) for (wording, style), (_, around) in styled)
+    yield from (Phrase(wording, name, style, **around) for (wording, style), around in styled)
 
 
 def style_contexts(profile: Profile, name: str) -> Iterator[Phrase]:
     """Yield the style with every object, or with evenly spaced ones of many, in another wording in every round."""
     objects = evenly_spaced(profile.object_names, profile.style_contexts)
     combined = islice(diagonal_pairs(objects, profile.styled_wordings), profile.style_contexts)
-    for (thing, wording), (_, around) in zip(
-        combined, with_surroundings(profile, profile.styled_wordings), strict=False
-    ):
+    for (thing, wording), around in zip(combined, cycle_surroundings(profile, profile.styled_wordings), strict=False):
         yield Phrase(wording, thing, name, **around)
 
 
@@ -101,11 +98,10 @@ def object_style_phrases(
 
     Wordings are picked at random: styles recur with a period of their own, and would each meet a few of them.
     """
-    generator, surroundings = random.Random(WORDINGS_SEED), with_surroundings(profile, profile.styled_wordings)
+    generator, surroundings = random.Random(WORDINGS_SEED), cycle_surroundings(profile, profile.styled_wordings)
     for thing, style in object_style_pairs(objects, styles, preserved):
-        _, around = next(surroundings)
         wording = generator.choice(profile.styled_wordings if style else profile.plain_wordings)
-        yield Phrase(wording, thing, style, **around)
+        yield Phrase(wording, thing, style, **next(surroundings))
 
 
 def object_style_pairs(
@@ -135,10 +131,8 @@ def recurring(preserved: Collection[str], names: Sequence[str], limit: int) -> I
 
 def named_phrases(profile: Profile, kind: ConceptKind, names: Sequence[str]) -> Iterator[Phrase]:
     """Yield every name of a kind in every plain wording of the kind."""
-    surrounded = with_surroundings(profile, plain_wordings(profile, kind))
-    for name, (wording, around) in zip(
-        (name for name in names for _ in plain_wordings(profile, kind)), surrounded, strict=False
-    ):
+    wordings = plain_wordings(profile, kind)
+    for (name, wording), around in zip(product(names, wordings), cycle_surroundings(profile, wordings), strict=False):
         yield Phrase(wording, name, verbatim=True, **around)
 
 
