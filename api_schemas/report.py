@@ -60,7 +60,8 @@ class ReplacementCandidate(ReportModel):
     cost: float | None = Field(
         None,
         description="Expected shares of images that fail the default gates, each relative to its threshold, if the concept is "
-        "removed alone with this replacement. None: not computed, because others change the prompts to retain less.",
+        "removed alone with this replacement. None: not computed, because others change the prompts to retain less, or because "
+        "many removals have no replacement.",
     )
     similarity: float | None = Field(None, description="Similarity to the concept by the judge; None without a judge.")
     told_apart: bool = Field(
