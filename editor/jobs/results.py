@@ -16,6 +16,7 @@ from api_schemas.refinement import RefinementRecord
 from api_schemas.report import RemovalRecord, SolveRecord, TraceRecord, Validation, Verdict
 from editor.checkpoints import Checkpoint
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
+from editor.io.aligned_tensors import align_tensors
 from editor.io.figures import Picture
 from editor.judging.comparison_pack import ComparisonPack
 from editor.judging.gates import combine_verdicts
@@ -92,7 +93,7 @@ class EditResult(PhaseResult):
 
     def updates(self, checkpoint: Checkpoint) -> list[TensorUpdate]:
         """Return the tensor updates; the original tensors are read from the checkpoint."""
-        factors = load(self.factors)
+        factors = align_tensors(load(self.factors))
         return [
             update
             for i, solve in enumerate(self.solves)

@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from editor.io.aligned_tensors import align_tensors
 from editor.io.atomic import write_bytes
 
 Tensors = Mapping[str, Tensor]
@@ -64,7 +65,8 @@ class FolderCache:
         """Read an entry."""
         try:
             with safe_open(self.path_of(name), "pt") as file:
-                return file.metadata()["key"], {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
+                stored = {part: file.get_tensor(part) for part in file.keys()}  # noqa: SIM118
+                return file.metadata()["key"], align_tensors(stored)
         except (OSError, SafetensorError, KeyError, TypeError):
             return None
 
