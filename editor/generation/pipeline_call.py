@@ -52,8 +52,11 @@ def call_pipeline(
 
 
 def to_uint8(images: np.ndarray) -> list[Image]:
-    """Convert ``(n, height, width, 3)`` images from the range 0 to 1."""
-    return list((images * 255).round().astype(np.uint8))
+    """Convert ``(n, height, width, 3)`` images from the range 0 to 1.
+
+    They have the memory layout of decoded PNG files: the last bits of sums over pixels depend on it.
+    """
+    return list((images * 255).round().astype(np.uint8, order="C"))
 
 
 def size_arguments(pipeline: Any, sampler: Sampler) -> dict[str, int]:
