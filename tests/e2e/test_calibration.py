@@ -10,6 +10,7 @@ import pytest
 
 from api_schemas.calibrations import CalibrationRequest
 from api_schemas.edits import EditRequest, Removal, Validation
+from api_schemas.refinement import RefinementBudget
 from api_schemas.registrations import ModelRegistration
 from tests.fakes.stack import ROOT, environment, running_stack
 
@@ -22,7 +23,9 @@ CALIBRATION = CalibrationRequest(objects=16, images=4, steps=4, training_steps=2
 EDIT = EditRequest(
     model="emoji-xl",
     removals=[Removal(concept="fox", replacement="dog face")],
-    validation=Validation(steps=2, seeds=1, prompts=2, retain_prompts=4, top_up=2, features=True),
+    validation=Validation(
+        steps=2, seeds=1, prompts=2, retain_prompts=4, top_up=2, features=True, budget=RefinementBudget(rounds=0)
+    ),
 )
 REAL = {
     "EXPUNGE_EDITOR": "editor.jobs",

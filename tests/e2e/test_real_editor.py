@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from api_schemas.edits import EditRequest, Removal, Validation
+from api_schemas.refinement import RefinementBudget
 from editor.publishing.attestation.keys import read_keys
 from editor.publishing.attestation.verification_case import VerificationCase
 from editor.publishing.attestation.verify import verify
@@ -22,7 +23,7 @@ def test_remove_a_concept_from_the_embedded_model(tmp_path: Path) -> None:
     request = EditRequest(
         model="emoji",
         removals=[Removal(concept="fox", replacement="dog face")],
-        validation=Validation(steps=2, prompts=4, retain_prompts=4),
+        validation=Validation(steps=2, prompts=2, retain_prompts=2, top_up=1, budget=RefinementBudget(rounds=1)),
     )
     with running_stack(tmp_path / "data", EXPUNGE_EDITOR="editor.jobs") as stack:
         (model,) = [model for model in stack.client.models.list() if model.id == "emoji"]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 from sqlalchemy import select
 
 from api_schemas.cases_requests import CaseRequest, DecisionBody
@@ -29,7 +28,8 @@ from tests.fakes.stack import Stack, running_stack, wait_until
 from tests.kill.cluster import Cluster
 from tests.kill.faults import Fault, fault_injector
 
-POINTS = (*RETRY_FAILPOINTS, "accept.written", "accept.committed")
+POINTS = {"fox": RETRY_FAILPOINTS[0], "owl": "accept.written", "cat": "accept.committed"}
+"""Concept -> failpoint at which the API is killed while it retries the concept's edits."""
 LEASE = timedelta(seconds=30)
 
 
@@ -64,18 +64,18 @@ def post(stack: Stack, path: str, **headers: str) -> Any:
                 return reply.json()
 
 
-def edit_of_case(stack: Stack) -> str:
+def edit_of_case(stack: Stack, concept: str) -> str:
     """Open and decide a case. Returns its edit."""
     body = {"bases": ["us-dmca"], "notice": NOTICE, "models": ["tiny"]}
     case = stack.client.cases.create(CaseRequest.model_validate(body, strict=False))
-    stack.client.cases.decide(case, DecisionBody.model_validate(ERASE | {"removal": {"concept": "fox"}}))
+    stack.client.cases.decide(case, DecisionBody.model_validate(ERASE | {"removal": {"concept": concept}}))
     wait_until(lambda: stack.client.cases.get(case.id).targets[0].edit)
     return str(stack.client.cases.get(case.id).targets[0].edit)
 
 
-def edit_of_fleet(stack: Stack) -> str:
+def edit_of_fleet(stack: Stack, concept: str) -> str:
     """Create a fleet of one model. Returns its edit."""
-    request = FleetRequest(selector=FleetSelector(models=["new"]), removals=[Removal(concept="owl")])
+    request = FleetRequest(selector=FleetSelector(models=["new"]), removals=[Removal(concept=concept)])
     fleet = stack.client.fleets.create(request)
     wait_until(lambda: next(iter(stack.client.fleets.targets(fleet.id))).edit)
     return str(next(iter(stack.client.fleets.targets(fleet.id))).edit)
@@ -88,35 +88,40 @@ def fail(database: Database, job_id: str) -> None:
         claims.fail(session, claim, JobError(code="crashed", message="crashed"), now=utc_now())
 
 
-@pytest.mark.parametrize("point", POINTS)
-def test_killed_api_loses_no_retry(tmp_path: Path, point: str) -> None:
+def retry_and_kill(cluster: Cluster, failed: str, point: str) -> str:
+    """Let a job fail, and retry it while the API is killed. Returns the new job."""
+    fail(cluster.database, failed)
+    again: list[str] = []
+    key = {"Idempotency-Key": failed}
+    client = threading.Thread(target=lambda: again.append(post(cluster.stack, f"/v1/jobs/{failed}/retry", **key)["id"]))
+    client.start()
+    cluster.inject(Fault(point, "api", "kill"))
+    client.join(60)
+    return again[0]
+
+
+def targets(stack: Stack) -> list[tuple[str, str | None]]:
+    """Return the state and the edit of each target of all cases and fleets."""
+    cases = [case.targets[0] for case in stack.client.cases.list()]
+    fleets = [next(iter(stack.client.fleets.targets(fleet.id))) for fleet in stack.client.fleets.list()]
+    return [(target.state, target.edit) for target in (*cases, *fleets)]
+
+
+def test_killed_api_loses_no_retry(tmp_path: Path) -> None:
     with cluster_of(tmp_path) as cluster:
-        stack, database = cluster.stack, cluster.database
+        stack = cluster.stack
         stack.client.models.register(ModelRegistration(id="new", path=str(write_model(tmp_path / "new"))))
         wait_until(lambda: stack.client.models.get("new").status == "admitted", 90)
-        post(stack, "/v1/queues/edits/pause")
         again: dict[str, str] = {}
-        for failed in (edit_of_case(stack), edit_of_fleet(stack)):
-            fail(database, failed)
-
-            def retry(failed: str = failed) -> None:
-                again[failed] = post(stack, f"/v1/jobs/{failed}/retry", **{"Idempotency-Key": failed})["id"]
-
-            client = threading.Thread(target=retry)
-            client.start()
-            cluster.inject(Fault(point, "api", "kill"))
-            client.join(60)
+        for concept, point in POINTS.items():
+            post(stack, "/v1/queues/edits/pause")
+            for failed in (edit_of_case(stack, concept), edit_of_fleet(stack, concept)):
+                again[failed] = retry_and_kill(cluster, failed, point)
+            post(stack, "/v1/queues/edits/resume")
+            wait_until(lambda: {state for state, _ in targets(stack)} == {"in_force"}, 60)
         assert cluster.unreached == []
-        post(stack, "/v1/queues/edits/resume")
-        (case,), (fleet,) = list(stack.client.cases.list()), list(stack.client.fleets.list())
-        wait_until(lambda: stack.client.cases.get(case.id).state == "in_force", 60)
-        wait_until(lambda: stack.client.fleets.get(fleet.id).status == "in_force", 60)
-        targets = [
-            stack.client.cases.get(case.id).targets[0].edit,
-            next(iter(stack.client.fleets.targets(fleet.id))).edit,
-        ]
-        assert targets == list(again.values())
-        with database.read() as session:
+        assert sorted(edit or "" for _, edit in targets(stack)) == sorted(again.values())
+        with cluster.database.read() as session:
             edits = session.scalars(select(Job.id).where(Job.kind == "removal")).all()
             assert sorted(edits) == sorted([*again, *again.values()]), "each retry made one job"
             assert audit.verify(session).fault is None

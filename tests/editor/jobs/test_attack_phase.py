@@ -43,7 +43,7 @@ def test_an_unknown_attack_is_refused_before_any_work(context: Make) -> None:
 
 
 def test_requested_attacks_are_reported_and_others_listed_as_untested(context: Make) -> None:
-    small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4}
+    small = {"seeds": 1, "steps": 2, "prompts": 4, "retain_prompts": 4, "budget": {"rounds": 0}}
     key = {"enabled": True, "budget": 20, "images": 2}
     job = context({**small, "attacks": {"adversarial_key": key}})
     erase, policy = jobs.EraseJob(job), resolve_policy(job.request.validation)

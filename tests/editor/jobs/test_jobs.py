@@ -31,7 +31,8 @@ from editor.publishing import bundle
 from editor.publishing.export import read_report
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-SMALL_VALIDATION = {"steps": 2, "retain_prompts": 4, "prompts": 6}
+SMALL_VALIDATION = {"steps": 2, "retain_prompts": 4, "prompts": 6, "budget": {"rounds": 0}}
+"""Nothing is decided by so few prompts; `test_refinement` covers the rounds."""
 FOX: dict[str, Any] = {"removals": [{"concept": "fox", "replacement": "dog face"}], "validation": SMALL_VALIDATION}
 
 Make = Callable[..., jobs.JobContext]

@@ -22,11 +22,11 @@ LEAKING: dict[str, Any] = {
     "options": {"preservation": 100_000},
     "validation": {
         "steps": 3,
-        "prompts": 10,
-        "retain_prompts": 6,
+        "prompts": 6,
+        "retain_prompts": 4,
         "top_up": 1,
         "thresholds": LOOSE,
-        "budget": {"rounds": 2},
+        "budget": {"rounds": 1},
     },
 }
 
