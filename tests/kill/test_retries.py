@@ -28,14 +28,13 @@ from tests.fakes.stack import Stack, running_stack, wait_until
 from tests.kill.cluster import Cluster
 from tests.kill.faults import Fault, fault_injector
 
-POINTS = {"fox": RETRY_FAILPOINTS[0], "owl": "accept.written", "cat": "accept.committed"}
-"""Concept -> failpoint at which the API is killed while it retries the concept's edits."""
+POINTS = (*RETRY_FAILPOINTS, "accept.written", "accept.committed")
 LEASE = timedelta(seconds=30)
 
 
 @contextmanager
 def cluster_of(folder: Path) -> Iterator[Cluster]:
-    """A stack whose edits wait, because their queue is paused."""
+    """A service whose processes can be killed at a failpoint."""
     with tempfile.TemporaryDirectory(prefix="expunge-kill-", dir="/tmp") as short:
         found: list[Cluster] = []
         settings = {
@@ -113,9 +112,9 @@ def test_killed_api_loses_no_retry(tmp_path: Path) -> None:
         stack.client.models.register(ModelRegistration(id="new", path=str(write_model(tmp_path / "new"))))
         wait_until(lambda: stack.client.models.get("new").status == "admitted", 90)
         again: dict[str, str] = {}
-        for concept, point in POINTS.items():
+        for number, point in enumerate(POINTS):
             post(stack, "/v1/queues/edits/pause")
-            for failed in (edit_of_case(stack, concept), edit_of_fleet(stack, concept)):
+            for failed in (edit_of_case(stack, f"fox {number}"), edit_of_fleet(stack, f"owl {number}")):
                 again[failed] = retry_and_kill(cluster, failed, point)
             post(stack, "/v1/queues/edits/resume")
             wait_until(lambda: {state for state, _ in targets(stack)} == {"in_force"}, 60)
