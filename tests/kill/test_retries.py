@@ -3,7 +3,7 @@
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -63,21 +63,24 @@ def post(stack: Stack, path: str, **headers: str) -> Any:
                 return reply.json()
 
 
-def edit_of_case(stack: Stack, concept: str) -> str:
-    """Open and decide a case. Returns its edit."""
+def decide_case(stack: Stack, concept: str) -> Callable[[], Any]:
+    """Open and decide a case. Returns a function that reads its target."""
     body = {"bases": ["us-dmca"], "notice": NOTICE, "models": ["tiny"]}
     case = stack.client.cases.create(CaseRequest.model_validate(body, strict=False))
     stack.client.cases.decide(case, DecisionBody.model_validate(ERASE | {"removal": {"concept": concept}}))
-    wait_until(lambda: stack.client.cases.get(case.id).targets[0].edit)
-    return str(stack.client.cases.get(case.id).targets[0].edit)
+    return lambda: stack.client.cases.get(case.id).targets[0]
 
 
-def edit_of_fleet(stack: Stack, concept: str) -> str:
-    """Create a fleet of one model. Returns its edit."""
+def create_fleet(stack: Stack, concept: str) -> Callable[[], Any]:
+    """Create a fleet of one model. Returns a function that reads its target."""
     request = FleetRequest(selector=FleetSelector(models=["new"]), removals=[Removal(concept=concept)])
     fleet = stack.client.fleets.create(request)
-    wait_until(lambda: next(iter(stack.client.fleets.targets(fleet.id))).edit)
-    return str(next(iter(stack.client.fleets.targets(fleet.id))).edit)
+    return lambda: next(iter(stack.client.fleets.targets(fleet.id)))
+
+
+def wait_for_edit(target: Callable[[], Any]) -> str:
+    wait_until(lambda: target().edit)
+    return str(target().edit)
 
 
 def fail(database: Database, job_id: str) -> None:
@@ -99,13 +102,6 @@ def retry_and_kill(cluster: Cluster, failed: str, point: str) -> str:
     return again[0]
 
 
-def targets(stack: Stack) -> list[tuple[str, str | None]]:
-    """Return the state and the edit of each target of all cases and fleets."""
-    cases = [case.targets[0] for case in stack.client.cases.list()]
-    fleets = [next(iter(stack.client.fleets.targets(fleet.id))) for fleet in stack.client.fleets.list()]
-    return [(target.state, target.edit) for target in (*cases, *fleets)]
-
-
 def test_killed_api_loses_no_retry(tmp_path: Path) -> None:
     with cluster_of(tmp_path) as cluster:
         stack = cluster.stack
@@ -114,12 +110,15 @@ def test_killed_api_loses_no_retry(tmp_path: Path) -> None:
         again: dict[str, str] = {}
         for number, point in enumerate(POINTS):
             post(stack, "/v1/queues/edits/pause")
-            for failed in (edit_of_case(stack, f"fox {number}"), edit_of_fleet(stack, f"owl {number}")):
-                again[failed] = retry_and_kill(cluster, failed, point)
+            targets = decide_case(stack, f"fox {number}"), create_fleet(stack, f"owl {number}")
+            failed = [wait_for_edit(target) for target in targets]
+            retried = [retry_and_kill(cluster, job, point) for job in failed]
+            again |= zip(failed, retried, strict=True)
             post(stack, "/v1/queues/edits/resume")
-            wait_until(lambda: {state for state, _ in targets(stack)} == {"in_force"}, 60)
+            for target in targets:
+                wait_until(lambda target=target: target().state == "in_force", 60)
+            assert [target().edit for target in targets] == retried
         assert cluster.unreached == []
-        assert sorted(edit or "" for _, edit in targets(stack)) == sorted(again.values())
         with cluster.database.read() as session:
             edits = session.scalars(select(Job.id).where(Job.kind == "removal")).all()
             assert sorted(edits) == sorted([*again, *again.values()]), "each retry made one job"

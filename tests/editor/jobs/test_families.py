@@ -29,7 +29,7 @@ WITHOUT_CLIP = ("chroma", "pixart", "sana", "lumina2", "qwen-image", "z-image")
 CLIP_ENCODERS = {"stable-diffusion-2": 1, "sdxl": 2, "sd3": 2, "flux": 1} | dict.fromkeys(WITHOUT_CLIP, 0)
 REQUEST: dict[str, Any] = {
     "removals": [{"concept": "fox", "replacement": "dog face"}],
-    "validation": {"steps": 2, "retain_prompts": 2, "prompts": 2, "budget": {"rounds": 0}},
+    "validation": {"steps": 2, "retain_prompts": 2, "prompts": 2, "budget": {"rounds": 1}},
 }
 GATED_FAMILIES = ("sd3", "flux", *WITHOUT_CLIP)
 """Families whose text gate is edited by default, because they read T5 or a language model."""

@@ -21,11 +21,8 @@ def test_job_runs_on_another_device(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         DeviceSettings, "resolve", lambda settings: ComputeDevice(register_device(), "bfloat16", settings)
     )
     quick = ENABLED.model_copy(update={"budget": 2, "images": 1}).model_dump()
-    attacks, budget = dict.fromkeys(NAMES, quick), {"rounds": 1}
     job = jobs.EraseJob(
-        make_context(
-            "stable-diffusion-1", tmp_path, prompts=1, retain_prompts=1, top_up=1, attacks=attacks, budget=budget
-        )
+        make_context("stable-diffusion-1", tmp_path, prompts=1, retain_prompts=1, attacks=dict.fromkeys(NAMES, quick))
     )
     result = job.validate()
     assert result.validation is not None

@@ -26,7 +26,7 @@ LEAKING: dict[str, Any] = {
         "retain_prompts": 4,
         "top_up": 1,
         "thresholds": LOOSE,
-        "budget": {"rounds": 1},
+        "budget": {"rounds": 2},
     },
 }
 

@@ -47,7 +47,7 @@ def test_erasure_from_a_single_file_ends_with_a_verdict(build: Callable[[], Any]
     request = EditRequest.model_validate(
         {
             "removals": [{"concept": "cat", "replacement": "dog"}],
-            "validation": {"steps": 2, "guidance": 3.0, "retain_prompts": 2, "prompts": 2, "budget": {"rounds": 0}},
+            "validation": {"steps": 2, "guidance": 3.0, "retain_prompts": 2, "prompts": 2, "budget": {"rounds": 1}},
         }
     )
     done = erase(request, model, tmp_path / "out", cache=tmp_path / "cache", components=components)
