@@ -1,10 +1,8 @@
 """Groups of prompts on which an edit is validated: target, generality, neighbours and retain, and what else they must show."""
 
-import random
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product, zip_longest
+from itertools import product
 
 from api_schemas.judging import GroupName
 from api_schemas.kinds import PromptSlot, prompt_slot
@@ -22,6 +20,7 @@ from editor.judging.judge import Judge
 from editor.judging.neighbours import Neighbours, Unrecognised, find_neighbours
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.phrase_samples import sample_varied
 from editor.prompts.prompt_builder import destination_text, in_wording
 from editor.prompts.templates import evenly_spaced, held_out_wordings
 
@@ -125,44 +124,6 @@ def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase], kind: Co
     """Return the same subjects in every held-out wording, with and without suffixes."""
     styled, wordings = [phrase for phrase in phrases if phrase.style], held_out_wordings(builder.profile, kind)
     return with_suffixes(builder, [in_wording(phrase, wording) for phrase in styled for wording in wordings])
-
-
-def sample_varied(
-    phrases: Iterable[Phrase], limit: int = MAX_GROUP_PROMPTS, beside: Sequence[Phrase] = ()
-) -> tuple[Phrase, ...]:
-    """Return at most ``limit`` distinct phrases: equally many of each object and style, in surroundings picked at random.
-
-    Even distances in a list could match the period of its styles or surroundings, and pick a few of them only.
-
-    Args:
-        phrases: the phrases to choose from.
-        limit: most phrases.
-        beside: phrases whose objects and styles count as chosen already.
-    """
-    by_subject: dict[tuple[str, str], list[Phrase]] = {}
-    for phrase in dict.fromkeys(phrases):
-        by_subject.setdefault((phrase.object, phrase.style), []).append(phrase)
-    shuffled = [random.Random(number).sample(own, len(own)) for number, own in enumerate(by_subject.values())]
-    chosen: list[Phrase] = []
-    for turn in zip_longest(*shuffled):
-        chosen += sample_balanced([phrase for phrase in turn if phrase], limit - len(chosen), [*beside, *chosen])
-    return tuple(chosen)
-
-
-def sample_balanced(phrases: Sequence[Phrase], limit: int, beside: Sequence[Phrase]) -> list[Phrase]:
-    """Return at most ``limit`` phrases about distinct subjects, each time one of the rarest object and of its rarest style."""
-    if len(phrases) <= limit:
-        return list(phrases)
-    left = random.Random(limit).sample(phrases, len(phrases))
-    objects, styles = (Counter(getattr(phrase, slot) for phrase in beside) for slot in ("object", "style"))
-    chosen: list[Phrase] = []
-    while len(chosen) < limit:
-        rarest = min(left, key=lambda phrase: (objects[phrase.object], styles[phrase.style]))
-        left.remove(rarest)
-        chosen.append(rarest)
-        objects[rarest.object] += 1
-        styles[rarest.style] += 1
-    return chosen
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:

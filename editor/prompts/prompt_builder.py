@@ -19,6 +19,7 @@ from editor.checkpoints.tokenizers import open_prompt_tokenizers
 from editor.errors import ConceptError
 from editor.prompts.concepts import ConceptKind, Phrase, ResolvedRemoval, takes_article
 from editor.prompts.name_expansion import GENERATED_WEIGHTS, ConceptName, NameExpansion, expand_names
+from editor.prompts.phrase_samples import sample_varied
 from editor.prompts.profile import Profile, load_profile
 from editor.prompts.recombined_prompts import recombined_texts
 from editor.prompts.retained_phrases import NO_LIMITS, retain_phrases, retained_names
@@ -248,7 +249,7 @@ class PromptBuilder:
 
     def held_out_retain_texts(self, phrases: Sequence[Phrase], limit: int = 96) -> list[str]:
         """Return at most ``limit`` prompts of :meth:`retain_phrases` that name a style, in held-out wordings."""
-        styled = evenly_spaced([phrase for phrase in phrases if phrase.style], limit)
+        styled = sample_varied((phrase for phrase in phrases if phrase.style), limit)
         return self.select_fitting([phrase.text() for phrase in self.in_held_out_wordings(styled)])
 
 
