@@ -24,6 +24,7 @@ from editor.judging.judge import Judge, open_judge
 from editor.methods.tensor_edits import TensorEdit
 from editor.prompts import PromptBuilder, open_prompt_builder
 from editor.prompts.concepts import ConceptKind, Phrase
+from editor.prompts.phrase_samples import sample_varied
 from editor.prompts.templates import evenly_spaced
 
 SAMPLER = Sampler(steps=20, guidance=3.0, precision=native_precision())
@@ -93,7 +94,8 @@ class EmbeddedModel:
 
 def other_phrases(names: Sequence[str], limit: int = OTHER_PROMPTS["default"]) -> list[Phrase]:
     """Return phrases of the grid that name none of the concepts."""
-    return evenly_spaced([p for p in styled_object_phrases() if p.object not in names and p.style not in names], limit)
+    others = (p for p in styled_object_phrases() if p.object not in names and p.style not in names)
+    return list(sample_varied(others, limit))
 
 
 def accuracy(hits: Sequence[bool]) -> float:

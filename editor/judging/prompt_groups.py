@@ -22,7 +22,7 @@ from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.concepts import ConceptKind, Phrase
 from editor.prompts.phrase_samples import sample_varied
 from editor.prompts.prompt_builder import destination_text, in_wording
-from editor.prompts.templates import evenly_spaced, held_out_wordings
+from editor.prompts.templates import held_out_wordings
 
 MAX_GROUP_PROMPTS = 192
 """Default limit of a group of a removal. With fewer than 73 prompts, 0 hits do not show a rate below 5 %."""
@@ -122,8 +122,13 @@ def with_suffixes(builder: PromptBuilder, phrases: Iterable[Phrase]) -> list[Phr
 
 def held_out_phrases(builder: PromptBuilder, phrases: Sequence[Phrase], kind: ConceptKind) -> list[Phrase]:
     """Return the same subjects in every held-out wording, with and without suffixes."""
-    styled, wordings = [phrase for phrase in phrases if phrase.style], held_out_wordings(builder.profile, kind)
-    return with_suffixes(builder, [in_wording(phrase, wording) for phrase in styled for wording in wordings])
+    return with_suffixes(builder, in_every_wording(builder, phrases, kind))
+
+
+def in_every_wording(builder: PromptBuilder, phrases: Iterable[Phrase], kind: ConceptKind) -> list[Phrase]:
+    """Return the same subjects, those that are in a style, in every held-out wording."""
+    wordings = held_out_wordings(builder.profile, kind)
+    return [in_wording(phrase, wording) for phrase in phrases if phrase.style for wording in wordings]
 
 
 def top_up(first: Sequence[Phrase], more: Sequence[Phrase], limit: int) -> tuple[Phrase, ...]:
@@ -252,13 +257,11 @@ def objects_intact(phrases: Sequence[Phrase], others: Sequence[ResolvedRemoval])
 
 def neighbour_phrases(builder: PromptBuilder, neighbours: Neighbours, limit: int) -> tuple[Phrase, ...]:
     """Return at most ``limit`` natural phrases, an equal share about each neighbour."""
-    share = -(-limit // max(len(neighbours.names), 1))
-    by_name = (
-        natural_phrases(edited_phrases(builder, neighbours.kind, name), neighbours.kind) for name in neighbours.names
-    )
-    return sample_varied(
-        (phrase for phrases in by_name for phrase in evenly_spaced(with_suffixes(builder, phrases), share)), limit
-    )
+    kind = neighbours.kind
+    natural = [
+        phrase for name in neighbours.names for phrase in natural_phrases(edited_phrases(builder, kind, name), kind)
+    ]
+    return sample_varied(with_suffixes(builder, natural), limit)
 
 
 def retain_groups(
@@ -273,8 +276,7 @@ def retain_groups(
     Empty if ``max_prompts`` is 0.
     """
     retained = builder.retain_phrases(active_removals, MAX_RETAINED_NAMES)
-    styled = [phrase for phrase in retained if phrase.style]
-    sampled = sample_varied(builder.in_held_out_wordings(styled), max_prompts)
+    sampled = sample_varied(in_every_wording(builder, retained, "object"), max_prompts)
     phrases = tuple(
         phrase for phrase in sampled if unrecognised.isdisjoint({("object", phrase.object), ("style", phrase.style)})
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.prompts.concepts import Phrase
-from editor.prompts.templates import evenly_spaced
+from editor.prompts.phrase_samples import sample_varied
 
 MAX_CONCEPT_PROMPTS, MAX_OTHER_PROMPTS = 48, 240
 """Prompts about the concept, and about other things, that the discriminant is fitted on."""
@@ -75,7 +75,7 @@ def fit_concept_discriminant(context: AttackContext) -> ConceptDiscriminant:
     end = int(context.prompt_builder.tokenizer.eos_token_id)
 
     def summaries(phrases: Sequence[Phrase], limit: int) -> Tensor:
-        texts = [phrase.text() for phrase in evenly_spaced(phrases, limit)]
+        texts = [phrase.text() for phrase in sample_varied(phrases, limit)]
         return summarize_states(context.before.encode_prompts(texts), context.prompt_builder.token_ids(texts), end)
 
     own = summaries(context.concept_prompts, MAX_CONCEPT_PROMPTS)

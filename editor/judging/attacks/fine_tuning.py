@@ -18,7 +18,7 @@ from editor.judging.attacks.concept_discriminant import concept_discriminant
 from editor.judging.attacks.context import AttackContext, ModelVariant
 from editor.judging.attacks.diffusion_loss import TrainingImages, denoising_loss
 from editor.judging.attacks.records import Candidate, make_attempts, make_record
-from editor.prompts.templates import evenly_spaced
+from editor.prompts.phrase_samples import sample_varied
 
 TRAINING_IMAGES, BATCH_SIZE = 32, 8
 LEARNING_RATE = 1e-4
@@ -26,7 +26,7 @@ LEARNING_RATE = 1e-4
 
 def fine_tune(context: AttackContext, budget: AttackBudget, progress: ProgressCallback) -> ModelVariant:
     """Return a copy of the edited model after ``budget.limit`` training steps on images of retained concepts."""
-    specs = [ImageSpec(phrase.text(), budget.seed) for phrase in evenly_spaced(context.other_prompts, TRAINING_IMAGES)]
+    specs = [ImageSpec(phrase.text(), budget.seed) for phrase in sample_varied(context.other_prompts, TRAINING_IMAGES)]
     training_images = TrainingImages(
         context.before.encode_images(context.base_images(specs)),
         context.prompt_builder.token_ids([spec.prompt for spec in specs]),
