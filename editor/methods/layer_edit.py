@@ -17,7 +17,6 @@ from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
 from editor.methods.config import MethodConfig
 from editor.prompts import PromptBuilder, PromptPair, ResolvedRemoval, TokenizedPrompt
 from editor.prompts.concepts import ConceptKind, Phrase
-from editor.prompts.phrase_samples import sample_varied
 from editor.prompts.templates import evenly_spaced
 from editor.prompts.token_alignment import Role
 from editor.sites.edit_site import EditSite
@@ -225,7 +224,7 @@ class LayerEdit:
         """The retain prompts that the adjustments add, and their weights."""
         added = {one.prompt: one.weight for one in self.adjustments.retain_prompts}
         for one in self.adjustments.retain_names:
-            contexts = sample_varied(self.builder.contexts(one.kind, one.name), RETAINED_NAME_PROMPTS)
+            contexts = evenly_spaced(self.builder.contexts(one.kind, one.name), RETAINED_NAME_PROMPTS)
             added |= {phrase.text(): one.weight for phrase in contexts}
         texts = self.builder.select_fitting(list(added))
         return [(prompt, added[prompt.text]) for prompt in self.builder.tokenize_all(texts)]
