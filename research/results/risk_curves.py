@@ -79,8 +79,9 @@ class RiskRow(BaseModel):
 
 def named_in(text: str, kind: ConceptKind) -> str:
     """Return the object or the style that a prompt names; the default style if it names none."""
-    names = [name for name in (OBJECT_NAMES if kind == "object" else STYLES) if name_spans(name, text)]
-    return max(names, key=len) if names else DEFAULT_STYLE
+    if kind == "object":
+        return max((name for name in OBJECT_NAMES if name_spans(name, text)), key=len)
+    return next((name for name in STYLES if name_spans(name, text)), DEFAULT_STYLE)
 
 
 @dataclass(frozen=True)
