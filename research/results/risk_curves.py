@@ -144,10 +144,8 @@ class CurveStudy:
         edit = self.edit
         edit.prefetch()
         pairs, retained = [pair for _, pair in edit.held_out_pairs], edit.held_out_retain_texts
-        targets, references = (
-            [pair.concept.text for pair in pairs],
-            [pair.destination.text for pair in pairs] + retained,
-        )
+        targets = [pair.concept.text for pair in pairs]
+        references = [pair.destination.text for pair in pairs] + retained
         expected = self.names_in(references)
         drawn = [seen == named for seen, named in zip(self.recognise(references), expected, strict=True)]
         equations = build_normal_equations(edit, {})
@@ -223,7 +221,8 @@ def fit_logistic(points: Sequence[tuple[float, bool]]) -> tuple[float, float]:
 
 def render(rows: list[RiskRow]) -> str:
     """Render the section."""
-    tables = (render_model(name, [row for row in rows if row.model == name]) for name in CURVES)
+    models = dict.fromkeys(row.model for row in rows)
+    tables = (render_model(name, [row for row in rows if row.model == name]) for name in models)
     return "\n".join([TEXT, "\n\n".join(tables)])
 
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from research.results.risk_curves import RiskRow, fit_logistic, named_in, render_model, shows_removed
+from research.results.risk_curves import RiskRow, fit_logistic, named_in, render, shows_removed
 
 
 def test_a_planted_curve_is_found() -> None:
@@ -20,6 +20,7 @@ def test_a_planted_curve_is_found() -> None:
 
 def test_the_longest_name_in_a_prompt_is_its_object() -> None:
     assert named_in("a picture of a fire engine, noto style", "object") == "fire engine"
+    assert named_in("ink style picture of a fox", "object") == "fox"
     assert named_in("ink style picture of a fox", "style") == "ink"
     assert named_in("a fox", "style") == "twemoji"
 
@@ -36,7 +37,7 @@ def test_a_removed_concept_is_shown_where_another_one_was_wanted() -> None:
 def test_bins_show_the_shares_of_images(model: str) -> None:
     points = [(0.25, number < 5) for number in range(20)] + [(0.65, number > 1) for number in range(20)]
     row = RiskRow(model=model, removed="ink", preservation=1.0, spoiled=points, missed=points[:10], found=points)
-    page = render_model(model, [row])
+    page = render([row])
     assert re.search(r"\| 0.2 to 0.3 \| 0.250 \| 0.\d{3} \|  \| 0.\d{3} \| 0.250 \|", page)
     assert "| 0.6 to 0.7 | 0.900 |" in page
     assert f"`{model}`, 50 images: ink; weights 1." in page
