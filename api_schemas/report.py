@@ -177,6 +177,7 @@ class SolveRecord(ReportModel):
     tensor: str = Field(description="Name of the changed tensor in transformers or diffusers; of several, the first.")
     shared_by: list[str] = Field([], description="All tensors that the solve changes. Empty: the one above.")
     layer: int | None = Field(None, description="Layer of the text encoder; None in the denoiser.")
+    of_mlp: bool = Field(False, description="Whether the layer's MLP was changed, and not its self-attention.")
     layer_choice: str = Field("", description="Why this layer was chosen.")
     columns: int = Field(description="Number of key columns of the removed concepts.")
     rank: int = Field(description="Exact rank of the update.")

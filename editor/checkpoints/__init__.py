@@ -2,7 +2,7 @@
 
 from editor.checkpoints.base_model import Checkpoint
 from editor.checkpoints.denoiser import Denoiser
-from editor.checkpoints.key_mapping import OUT_PROJ, Family
+from editor.checkpoints.key_mapping import OUT_PROJ, Family, OutputProjection
 from editor.checkpoints.open import open_checkpoint
 from editor.checkpoints.safe_paths import model_files, weight_files
 from editor.checkpoints.text_encoder import TextEncoder
@@ -13,6 +13,7 @@ __all__ = [
     "Checkpoint",
     "Denoiser",
     "Family",
+    "OutputProjection",
     "TextEncoder",
     "UneditedEncoder",
     "model_files",

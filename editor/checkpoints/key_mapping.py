@@ -5,6 +5,7 @@ Canonical names are those of transformers, with the prefix ``text_model.``. Open
 for multiplication from the right, that is transposed.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import count
@@ -30,10 +31,41 @@ CANONICAL_PREFIX = "text_model."
 """transformers 5 saves a ``CLIPTextModel`` without this prefix; older versions and other classes save it."""
 OUT_PROJ = "text_model.encoder.layers.{layer}.self_attn.out_proj.weight"
 """Canonical name of an attention output projection."""
+FC2 = "text_model.encoder.layers.{layer}.mlp.fc2.weight"
+"""Canonical name of an MLP's second linear map."""
+OUTPUT_PROJECTION_WEIGHT = re.compile(
+    r"text_model\.encoder\.layers\.(?P<layer>\d+)\.(?P<module>self_attn\.out_proj|mlp\.fc2)\.weight"
+)
 TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight"
 POSITION_EMBEDDING = "text_model.embeddings.position_embedding.weight"
 TEXT_PROJECTION = "text_projection.weight"
 FIRST_LAYER = "text_model.encoder.layers.0."
+
+
+@dataclass(frozen=True, order=True)
+class OutputProjection:
+    """The linear map by which a layer's self-attention, or its MLP, adds to the residual stream. They sort as they run."""
+
+    layer: int
+    of_mlp: bool = False
+
+    @property
+    def weight_name(self) -> str:
+        """The canonical name of the weight."""
+        return (FC2 if self.of_mlp else OUT_PROJ).format(layer=self.layer)
+
+    @property
+    def bias_name(self) -> str:
+        """The canonical name of the bias."""
+        return self.weight_name.removesuffix("weight") + "bias"
+
+    @classmethod
+    def from_weight_name(cls, name: str) -> "OutputProjection":
+        """Return the map whose weight has a canonical name. Raises ValueError: it is another tensor's."""
+        found = OUTPUT_PROJECTION_WEIGHT.fullmatch(name)
+        if found is None:
+            raise ValueError(f"{name} is no output projection")
+        return cls(int(found["layer"]), found["module"] == "mlp.fc2")
 
 
 @dataclass(frozen=True)

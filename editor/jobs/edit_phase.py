@@ -20,7 +20,7 @@ from editor.jobs.forecast import (
     shared_edits,
     solve_denoiser,
     solve_encoders,
-    update_by_layer,
+    update_by_projection,
 )
 from editor.jobs.model import Model
 from editor.jobs.results import EditResult
@@ -180,7 +180,7 @@ def covered_by_all_encoders(
 ) -> set[ConceptName]:
     """Return the names that the edits of every text encoder cover."""
     by_encoder = [
-        covered_names(encoder, builder, update_by_layer(edits_of(encoder, edits)), removal, request.options.aim)
+        covered_names(encoder, builder, update_by_projection(edits_of(encoder, edits)), removal, request.options.aim)
         for encoder, builder in pair_encoders(model.checkpoint, model.prompt_builders)
         if edits_of(encoder, edits)
     ]

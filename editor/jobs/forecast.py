@@ -12,7 +12,7 @@ from api_schemas.conflicts import Conflict
 from api_schemas.edits import EditOptions, EditRequest, SiteName
 from api_schemas.errors import UsageError
 from api_schemas.report import ForeseenChange, ForeseenRemoval, LedgerRecord
-from editor.checkpoints import Checkpoint, TextEncoder
+from editor.checkpoints import Checkpoint, OutputProjection, TextEncoder
 from editor.io.progress import step, track
 from editor.jobs.model import Model
 from editor.jobs.replacements import Replacements, rank_replacements
@@ -235,7 +235,7 @@ def forecast_encoder(
     last, readable = edits[-1].record, builder.select_fitting(list(dict.fromkeys(texts)))
     return EncoderForecast(
         component=encoder.component,
-        layers=sorted(update_by_layer(edits)),
+        layers=sorted({one.record.layer for one in edits if one.record.layer is not None}),
         preservation=last.preservation,
         removals=last.feasibility,
         prompts=forecast_changes(encoder, builder, edits, readable) if readable else [],
@@ -253,9 +253,10 @@ def forecast_changes(
     quick: bool = False,
 ) -> list[ForeseenChange]:
     """Forecast how much an encoder's edits change prompts, the worst first; see :func:`forecast_collateral`."""
-    return forecast_collateral(encoder, builder, update_by_layer(edits), texts, quick=quick)
+    return forecast_collateral(encoder, builder, update_by_projection(edits), texts, quick=quick)
 
 
-def update_by_layer(edits: Sequence[TensorEdit]) -> dict[int, Tensor]:
-    """Return the dense update of each edited layer of one text encoder."""
-    return {one.record.layer: one.update.up @ one.update.down for one in edits if one.record.layer is not None}
+def update_by_projection(edits: Sequence[TensorEdit]) -> dict[OutputProjection, Tensor]:
+    """Return the dense update of each edited map of one text encoder."""
+    updates = (one.update for one in edits)
+    return {OutputProjection.from_weight_name(update.name): update.up @ update.down for update in updates}

@@ -80,7 +80,7 @@ def draft_report(
         profile=profile_record(model.prompts.profile, model.path),
         removals=edit.removals,
         solves=edit.solves,
-        canaries=make_canaries(model.checkpoint, edit.removals, updates, edit.layers),
+        canaries=make_canaries(model.checkpoint, edit.removals, updates),
         collateral=calibrate_forecast(model, edit, updates, validation),
         traces=list(traces),
         ledger=edit.ledger.to_record(salt=salt) if edit.ledger and not validation.refusal else None,
@@ -104,5 +104,5 @@ def calibrate_forecast(
     measured = validation.validation
     if measured is None:
         return None
-    foreseen = forecast_drops(model.checkpoint, model.prompt_builders, list(updates), edit.layers, measured)
+    foreseen = forecast_drops(model.checkpoint, model.prompt_builders, list(updates), measured)
     return calibrate(measured, foreseen)

@@ -193,7 +193,7 @@ class ClosedLoop:
             return ()
         existing = min((encoder.layers for encoder in self.model.checkpoint.encoders), default=0)
         layers = tuple(range(min(SPREAD_LAYERS, existing)))
-        return layers if len({*edit.layers.values()}) < len(layers) else ()
+        return layers if len(edit.layers) < len(layers) else ()
 
     def _image_limit(self) -> int:
         """Return how many images the rounds may generate."""

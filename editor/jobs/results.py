@@ -101,9 +101,9 @@ class EditResult(PhaseResult):
         ]
 
     @property
-    def layers(self) -> dict[str, int]:
-        """The layer of each updated tensor of a text encoder, by the tensor's name."""
-        return {solve.tensor: solve.layer for solve in self.solves if solve.layer is not None}
+    def layers(self) -> set[int]:
+        """The edited layers of the text encoders."""
+        return {solve.layer for solve in self.solves if solve.layer is not None}
 
 
 def updates_of_solve(checkpoint: Checkpoint, solve: SolveRecord, up: Tensor, down: Tensor) -> list[TensorUpdate]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import ForeseenChange, ForeseenRemoval
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.checkpoints.key_mapping import FIRST_LAYER
 from editor.io.progress import step, track
 from editor.methods.layer_edit import LayerEdit, RemovalWeights
@@ -43,7 +43,7 @@ DROP_MIDPOINT, DROP_STEEPNESS = 0.603, 8.4
 def forecast_collateral(
     source: TextEncoder,
     builder: PromptBuilder,
-    deltas: Mapping[int, Tensor],
+    deltas: Mapping[OutputProjection, Tensor],
     texts: Sequence[str],
     *,
     quick: bool = False,
@@ -56,12 +56,12 @@ def forecast_collateral(
     Args:
         source: the text encoder.
         builder: builds its prompts.
-        deltas: layer -> dW.
+        deltas: dW of each edited map.
         texts: the prompts.
         quick: compute the movement of only as many prompts as ``QUICK_OPERATIONS`` allows, those that change most.
     """
     prompts = builder.tokenize_all(texts)
-    changes = torch.stack([output_change(source, layer, deltas, prompts) for layer in deltas]).amax(0)
+    changes = torch.stack([output_change(source, projection, deltas, prompts) for projection in deltas]).amax(0)
     worst = changes.argsort(descending=True, stable=True).tolist()
     exact = count_operations(source, SampledPrompts.of(prompts)) <= EXACT_OPERATIONS
     if quick and not exact:
@@ -99,19 +99,25 @@ def affordable_prompts(source: TextEncoder, prompts: SampledPrompts) -> int:
 
 
 def output_change(
-    source: TextEncoder, layer: int, deltas: Mapping[int, Tensor], prompts: Sequence[TokenizedPrompt]
+    source: TextEncoder,
+    projection: OutputProjection,
+    deltas: Mapping[OutputProjection, Tensor],
+    prompts: Sequence[TokenizedPrompt],
 ) -> Tensor:
-    """Return the relative change of a layer's attention output by its own update, (prompts,)."""
+    """Return the relative change of a map's values by its own update, (prompts,)."""
     model = LazyCLIPTextModel(source)
-    earlier = {index: delta for index, delta in deltas.items() if index < layer}
-    site = Site(model, model.with_updates(earlier), layer)
+    earlier = {one: delta for one, delta in deltas.items() if one < projection}
+    site = Site(model, model.with_updates(earlier), projection)
     retained = retained_keys(site, prompts)
-    changes, outputs = retained.keys @ deltas[layer].T, retained.keys @ site.weight.T
+    changes, outputs = retained.keys @ deltas[projection].T, retained.keys @ site.weight.T
     return retained.prompt_norms(changes) / retained.prompt_norms(outputs)
 
 
 def final_state_movement(
-    source: TextEncoder, deltas: Mapping[int, Tensor], prompts: Sequence[TokenizedPrompt], paddings: int | None = None
+    source: TextEncoder,
+    deltas: Mapping[OutputProjection, Tensor],
+    prompts: Sequence[TokenizedPrompt],
+    paddings: int | None = None,
 ) -> Tensor:
     """Return the relative movement of the final states at EOS and padding, (prompts,).
 
@@ -127,7 +133,7 @@ def final_state_movement(
 
 
 def _batch_movement(
-    source: TextEncoder, deltas: Mapping[int, Tensor], prompts: SampledPrompts, dtype: torch.dtype
+    source: TextEncoder, deltas: Mapping[OutputProjection, Tensor], prompts: SampledPrompts, dtype: torch.dtype
 ) -> Tensor:
     before, after = final_states_before_and_after(source, deltas, prompts, dtype)
     squares = ((states.square().sum(2) * prompts.padding_weights).sum(1) for states in (after - before, before))

@@ -24,6 +24,8 @@ class MethodConfig:
     encoder's final states."""
     layers: tuple[int, ...] = (0,)
     """Layers to edit, in ascending order; each is solved with the earlier ones edited."""
+    edits_mlps: bool = False
+    """Whether the MLPs of the layers are edited too."""
     spread: bool = True
     """Whether the edit of a style or of several removals is spread over more layers, if the one to edit is the first."""
     layer_choice: str = "the default"
@@ -32,8 +34,8 @@ class MethodConfig:
     """Prompts whose encoder output must not change."""
 
     @property
-    def for_later_layers(self) -> "MethodConfig":
-        """The settings for the layers after the first edited one.
+    def for_later_maps(self) -> "MethodConfig":
+        """The settings for the maps after the first edited one.
 
         By the default method they aim at the residual stream, which holds what earlier layers left undone and what they
         spoiled.
@@ -60,8 +62,10 @@ def spread_layers(method: MethodConfig, removals: Sequence[ResolvedRemoval], lay
     if not (allowed and enough and len(removals) <= MAX_SPREAD_REMOVALS):
         return method
     chosen = tuple(range(min(SPREAD_LAYERS, layers)))
+    edits_mlps = method.aim != "last_layer"  # which reaches the last layer from an attention's output only
     spread = "a style is" if has_style else f"{len(removals)} removals are"
-    return replace(method, layers=chosen, layer_choice=f"{spread} spread over {len(chosen)} layers")
+    where = f"{len(chosen)} layers{' and their MLPs' if edits_mlps else ''}"
+    return replace(method, layers=chosen, edits_mlps=edits_mlps, layer_choice=f"{spread} spread over {where}")
 
 
 def method_from_options(options: EditOptions, layers: tuple[int, ...], layer_choice: str) -> MethodConfig:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from editor.checkpoints import OUT_PROJ, TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.checkpoints.tensor_update import make_tensor_update
 from editor.io.progress import track
 from editor.methods.adjustments import NO_ADJUSTMENTS, SolveAdjustments
@@ -41,7 +41,8 @@ def edit_encoder(
         adjustments: what a closed loop strengthens or weakens.
 
     Returns:
-        An exact low-rank update for each edited layer. Layers after the first one correct what it left and what it spoiled.
+        An exact low-rank update for each edited map, in the order of the forward pass. Maps after the first one correct what it
+        left and what it spoiled.
 
     Raises:
         ConceptError: a prompt does not fit the context.
@@ -50,21 +51,29 @@ def edit_encoder(
     source.prefetch_tensors()
     composed, reported = prepare_removals(removals, report_on, builder, adjustments)
     method = spread_layers(method, composed, source.layers)
-    model, layers = LazyCLIPTextModel(source), adjustments.layers or method.layers
-    updates: dict[int, Tensor] = {}
+    model, projections = LazyCLIPTextModel(source), output_projections(method, adjustments.layers or method.layers)
+    updates: dict[OutputProjection, Tensor] = {}
     edits = []
-    for layer in track(layers):
-        site = Site(model, model.with_updates(updates), layer)
+    for projection in track(projections):
+        site = Site(model, model.with_updates(updates), projection)
         edit = LayerEdit(site, builder, composed, method, NULL_CACHE if updates else cache, reported, adjustments)
         solution = SOLVERS[method.name](edit)
-        if layer != layers[-1]:
-            updates[layer], method = solution.up @ solution.down, method.for_later_layers
+        if projection != projections[-1]:
+            updates[projection], method = solution.up @ solution.down, method.for_later_maps
         edits.append(make_tensor_edit(site, edit, solution))
     return edits
 
 
+def output_projections(method: MethodConfig, layers: Sequence[int]) -> list[OutputProjection]:
+    """Return the maps to edit in some layers, in the order of the forward pass."""
+    parts = (False, True) if method.edits_mlps else (False,)
+    return [OutputProjection(layer, of_mlp) for layer in layers for of_mlp in parts]
+
+
 def make_tensor_edit(site: Site, edit: LayerEdit, solution: Solution) -> TensorEdit:
     """Return the update of the site's tensor, and its record."""
-    source, name = site.base.source, OUT_PROJ.format(layer=site.layer)
-    update = make_tensor_update(source, name, solution.up, solution.down, site.base.stored_out_proj_weight(site.layer))
-    return TensorEdit(update, make_record(edit, solution, [update]).model_copy(update={"layer": site.layer}))
+    projection = site.projection
+    stored = site.base.stored_weight(projection)
+    update = make_tensor_update(site.base.source, projection.weight_name, solution.up, solution.down, stored)
+    place = {"layer": projection.layer, "of_mlp": projection.of_mlp}
+    return TensorEdit(update, make_record(edit, solution, [update]).model_copy(update=place))

@@ -152,12 +152,18 @@ class LayerEdit:
         """The summed statistics of all removals, computed from the cached sum of an earlier set."""
         settings = (self.method.aim, str(ROLE_WEIGHTS), str(self.step), PLACEHOLDER, str(PLACEHOLDER_LENGTHS))
         name, key = f"sums-{self.site}", cache_key(self.builder.profile.model_dump_json(), *settings)
-        cached = load_statistics(self.cache, name, key, REMOVALS, self.site.width, self.step)
+        cached = load_statistics(self.cache, name, key, REMOVALS, self.target_shape, self.step)
         with step(0.0, 0.9):
             current = cached.change_to(self.removals, self.statistics_of)
         if current.items != cached.items:
             store_statistics(self.cache, name, key, REMOVALS, current)
         return current.total
+
+    @property
+    def target_shape(self) -> tuple[int, int]:
+        """Dimensions of the residuals, as the site gives them, and of the keys."""
+        width = self.site.width
+        return (len(self.site.norm_weight) if self.site.value_map is None else width), width
 
     @cached_property
     def step(self) -> float:

@@ -6,7 +6,7 @@ from itertools import chain
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
 from editor.prompts.templates import evenly_spaced
@@ -20,22 +20,25 @@ COVERAGE_PROMPTS = 8
 
 
 def covered_names(
-    source: TextEncoder, builder: PromptBuilder, deltas: Mapping[int, Tensor], removal: ResolvedRemoval, aim: Aim
+    source: TextEncoder,
+    builder: PromptBuilder,
+    deltas: Mapping[OutputProjection, Tensor],
+    removal: ResolvedRemoval,
+    aim: Aim,
 ) -> list[ConceptName]:
     """Return the names of a removal that the updates of a text encoder cover, the concept's own first.
 
     Args:
         source: the text encoder.
         builder: builds its prompts.
-        deltas: layer -> dW. The last layer's decides, as it is solved with the others applied.
+        deltas: dW of each edited map. The last one's decides, as it is solved with the others applied.
         removal: the removal.
         aim: the activation that the updates match.
     """
-    model, layer = LazyCLIPTextModel(source), max(deltas)
-    earlier = {index: delta for index, delta in deltas.items() if index < layer}
-    site = Site(model, model.with_updates(earlier), layer)
+    model, last = LazyCLIPTextModel(source), max(deltas)
+    site = Site(model, model.with_updates({one: delta for one, delta in deltas.items() if one < last}), last)
     names = builder.expand(removal).names
-    remaining = remaining_shares(site, builder, deltas[layer], removal, names, aim)
+    remaining = remaining_shares(site, builder, deltas[last], removal, names, aim)
     return [name for name, share in zip(names, remaining, strict=True) if share <= remaining[0] + COVERAGE_TOLERANCE]
 
 

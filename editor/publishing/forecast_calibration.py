@@ -29,13 +29,12 @@ def forecast_drops(
     checkpoint: Checkpoint,
     books: list[PromptBuilder],
     updates: list[TensorUpdate],
-    layers: Mapping[str, int],
     validation: Validation,
 ) -> dict[str, float]:
     """Forecast the probability that each prompt loses what it asks for, from text space alone; the worst encoder counts."""
     drops: dict[str, float] = {}
     for encoder, book in pair_encoders(checkpoint, books):
-        changes = rounded_updates(encoder, updates, layers)
+        changes = rounded_updates(encoder, updates)
         texts = book.select_fitting(list(measured_drops(validation))) if changes else []
         for one in forecast_collateral(encoder, book, changes, texts) if texts else []:
             drops[one.prompt] = max(drops.get(one.prompt, 0.0), one.drop or 0.0)

@@ -31,5 +31,10 @@ class CLIPMLP:
 
     def __call__(self, stream: Tensor) -> Tensor:
         """Return the MLP's output for a residual stream (..., d)."""
+        return apply_linear(self.keys(stream), *self.fc2)
+
+    def keys(self, stream: Tensor) -> Tensor:
+        """Return the input of ``fc2``, (..., h), for a residual stream (..., d)."""
         normal = F.layer_norm(stream, stream.shape[-1:], *self.layer_norm, eps=self.eps)
-        return apply_linear(ACTIVATIONS[self.activation](apply_linear(normal, *self.fc1)), *self.fc2)
+        keys: Tensor = ACTIVATIONS[self.activation](apply_linear(normal, *self.fc1))
+        return keys

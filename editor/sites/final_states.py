@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.checkpoints.key_mapping import POSITION_EMBEDDING, TOKEN_EMBEDDING
 from editor.io.progress import check_canceled
 from editor.prompts import TokenizedPrompt
@@ -23,7 +23,9 @@ from editor.sites.clip_mlp import apply_linear
 from editor.sites.layer_reader import CLIPLayer, LayerReader
 
 FINAL_NORM = "text_model.final_layer_norm."
-NO_UPDATES: Mapping[int, Tensor] = {}
+LayerUpdates = tuple[Tensor | None, Tensor | None]
+"""dW of the output projections of a layer's attention and of its MLP."""
+NO_UPDATES: Mapping[OutputProjection, Tensor] = {}
 PROMPT_CHUNK = 64
 """Prompts whose attention is computed at a time."""
 
@@ -114,13 +116,13 @@ class SampledPrompts:
 
 @torch.no_grad()
 def final_states_before_and_after(
-    source: TextEncoder, updates: Mapping[int, Tensor], prompts: SampledPrompts, weight_dtype: torch.dtype
+    source: TextEncoder, updates: Mapping[OutputProjection, Tensor], prompts: SampledPrompts, weight_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return the final hidden states without and with updates, (prompts, slots, d) each.
 
     Args:
         source: the text encoder.
-        updates: layer -> dW of its ``out_proj``.
+        updates: dW of each edited map.
         prompts: the prompts, and the positions at which states are computed.
         weight_dtype: the dtype of products with the weights. Norms, attention and the residual stream are float32.
     """
@@ -129,17 +131,21 @@ def final_states_before_and_after(
     rows, slots = len(first), index.numel()
     for layer in range(source.layers):
         check_canceled()
-        if layer == min(updates):  # from here on the second half of the rows is that of the edited encoder
+        if layer == min(updates).layer:  # from here on the second half of the rows is that of the edited encoder
             states, index, bias = torch.cat([states] * 2), torch.cat([index, index + rows]), torch.cat([bias] * 2)
             first = torch.cat([first, first + slots])
-        states = layer_output(reader.read(layer), states, index, first, bias, updates.get(layer), rows)
+        states = layer_output(reader.read(layer), states, index, first, bias, layer_updates(updates, layer), rows)
     before, after = final_norm(source, states)[index].chunk(2)
     return before, after
 
 
 @torch.no_grad()
 def states_after(
-    source: TextEncoder, prompts: SampledPrompts, layers: int, updates: Mapping[int, Tensor] = NO_UPDATES
+    source: TextEncoder,
+    prompts: SampledPrompts,
+    layers: int,
+    updates: Mapping[OutputProjection, Tensor] = NO_UPDATES,
+    earlier: tuple[int, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the hidden states after some layers, without the final norm.
 
@@ -147,16 +153,18 @@ def states_after(
         source: the text encoder.
         prompts: the prompts, and the positions at which states are computed.
         layers: number of layers.
-        updates: layer -> dW of its ``out_proj``.
+        updates: dW of each edited map.
+        earlier: a number of layers, and the distinct states after these, to continue from.
 
     Returns:
         The distinct states (m, d) float32, and the state of each slot, (prompts, slots).
     """
     first, index = prompts.distinct
-    states, bias, reader = embed(source, prompts, first), prompts.attention_bias(), LayerReader(source, torch.float32)
-    for layer in range(layers):
+    done, states = earlier or (0, embed(source, prompts, first))
+    bias, reader = prompts.attention_bias(), LayerReader(source, torch.float32)
+    for layer in range(done, layers):
         check_canceled()
-        states = layer_output(reader.read(layer), states, index, first, bias, updates.get(layer))
+        states = layer_output(reader.read(layer), states, index, first, bias, layer_updates(updates, layer))
     return states, index
 
 
@@ -179,15 +187,26 @@ def layer_output(
     index: Tensor,
     first: Tensor,
     bias: Tensor,
-    update: Tensor | None = None,
+    updates: LayerUpdates = (None, None),
     rows: int = 0,
 ) -> Tensor:
-    """Return a layer's output, (distinct, d); the attention of rows from ``rows`` on gets the update."""
+    """Return a layer's output, (distinct, d); rows from ``rows`` on get the updates."""
     keys = distinct_keys(block.attention, HiddenStates(states, index), first, bias)
-    stream = states + apply_linear(keys, *block.out_proj)
+    stream = states + edited_output(keys, block.out_proj, updates[0], rows)
+    return stream + edited_output(block.mlp.keys(stream), block.mlp.fc2, updates[1], rows)
+
+
+def layer_updates(updates: Mapping[OutputProjection, Tensor], layer: int) -> LayerUpdates:
+    """Return dW of a layer's attention and of its MLP."""
+    return updates.get(OutputProjection(layer)), updates.get(OutputProjection(layer, of_mlp=True))
+
+
+def edited_output(keys: Tensor, linear: tuple[Tensor, Tensor], update: Tensor | None, rows: int) -> Tensor:
+    """Return the values of keys under a linear map, (n, o), to which an update is added for the rows from ``rows`` on."""
+    values = apply_linear(keys, *linear)
     if update is not None:
-        stream[rows:] += keys[rows:] @ update.float().T
-    return stream + block.mlp(stream)
+        values[rows:] += keys[rows:] @ update.float().T
+    return values
 
 
 def distinct_keys(attention: CLIPAttention, states: HiddenStates, first: Tensor, bias: Tensor) -> Tensor:

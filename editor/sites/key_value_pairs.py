@@ -6,15 +6,17 @@ from itertools import compress
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from editor.checkpoints import OutputProjection
 from editor.prompts import PromptPair, TokenizedPrompt, align_tokens
 from editor.prompts.templates import evenly_spaced
 from editor.prompts.token_alignment import RoleWeights
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.embedding_cache import EmbeddingCache
 from editor.sites.final_state_matching import match_final_states
-from editor.sites.final_states import SampledPrompts, states_after
+from editor.sites.final_states import SampledPrompts
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.normal_equations import RELATIVE_RIDGE
 from editor.solver.regression import RegressionRows, RetainedKeys
@@ -39,27 +41,37 @@ def role_weights_for(aim: Aim) -> RoleWeights:
 
 @dataclass(frozen=True)
 class Site:
-    """An attention output projection to edit."""
+    """An output projection to edit, of a layer's attention or of its MLP."""
 
     base: LazyCLIPTextModel
     """The original encoder, which defines the targets."""
     edited: LazyCLIPTextModel
-    """The encoder with the updates of earlier layers, which gives the layer's input."""
-    layer: int
+    """The encoder with the updates of the maps before this one, which gives its input."""
+    projection: OutputProjection
 
     def __str__(self) -> str:
         """Return a name for files."""
-        return f"{self.base.source.component}-{self.layer}"
+        return f"{self.base.source.component}-{self.layer}{'-mlp' if self.projection.of_mlp else ''}"
+
+    @property
+    def layer(self) -> int:
+        """The layer of the map."""
+        return self.projection.layer
 
     @property
     def weight(self) -> Tensor:
-        """The original weight, (d, d), in float64."""
-        return self.base.float64_out_proj_weight(self.layer)
+        """The original weight, (o, d), in float64."""
+        return self.base.float64_weight(self.projection)
 
     @property
     def attention(self) -> CLIPAttention:
         """The layer's attention."""
         return self.base.attention(self.layer)
+
+    @property
+    def unedited(self) -> "Site":
+        """The site in the original encoder."""
+        return replace(self, edited=self.base.with_updates({}))
 
     def with_forked_cache(self) -> "Site":
         """Return the site with a copy of its embedding cache that grows independently."""
@@ -87,12 +99,12 @@ class Site:
     @property
     def width(self) -> int:
         """See `EditSite`."""
-        return self.base.source.width
+        return self.norm_weight.shape[1]
 
     @property
     def norm_weight(self) -> Tensor:
         """See `EditSite`."""
-        return self.base.out_proj_weight(self.layer)
+        return self.base.weight(self.projection)
 
     @property
     def value_map(self) -> None:
@@ -162,17 +174,21 @@ class Site:
         """Return the layer's input for prompts. After the first layer, most of the padding is not computed."""
         return input_states(self.edited, prompts, self.layer)
 
-    def unedited_states_of(self, prompts: Sequence[TokenizedPrompt]) -> HiddenStates:
-        """Return the layer's input without the edits of earlier layers; see :meth:`states_of`."""
-        return input_states(self.base, prompts, self.layer)
-
     def keys(self, ids: Tensor, at: TokenPositions) -> Tensor:
         """Return the float64 keys (n, d) at some positions of token ids (prompts, length)."""
-        return self.keys_from(self.hidden_states(ids), at)
+        return self.inputs_at(self.hidden_states(ids), at)[0]
 
-    def keys_from(self, states: HiddenStates, at: TokenPositions) -> Tensor:
-        """Return the float64 keys (n, d) at some positions, from the layer's input."""
-        return self.attention.keys(states, at).double()
+    def inputs_at(self, states: HiddenStates, at: TokenPositions) -> tuple[Tensor, Tensor]:
+        """Return what the map reads and what its values are added to, at n positions, from the layer's input.
+
+        Returns:
+            The float64 keys, (n, d), and the residual stream, (n, o).
+        """
+        keys, stream = self.attention.keys(states, at), states.at(at)
+        if self.projection.of_mlp:
+            stream = stream + F.linear(keys, *self.edited.output_projection(OutputProjection(self.layer)))
+            keys = self.base.mlp(self.layer).keys(stream)
+        return keys.double(), stream
 
 
 def input_states(model: LazyCLIPTextModel, prompts: Sequence[TokenizedPrompt], layer: int) -> HiddenStates:
@@ -189,7 +205,7 @@ def input_states(model: LazyCLIPTextModel, prompts: Sequence[TokenizedPrompt], l
     for chosen, stride in ((~is_empty, -(-ids.shape[1] // PADDING_SLOTS)), (is_empty, 1)):
         if chosen.any():
             sampled = SampledPrompts.on_grid([*compress(prompts, chosen.tolist())], stride)
-            states, index = states_after(model.source, sampled, layer, model.updates)
+            states, index = model.states.states_after(model.source, sampled, layer, model.updates)
             rows[chosen] = sampled.expand(index) + len(values)
             values = torch.cat([values, states])
     return HiddenStates(values, rows, has_runs=True)
@@ -209,52 +225,70 @@ def regression_rows(site: Site, pairs: Sequence[PromptPair], aim: Aim) -> Regres
     pair_index = torch.tensor([index for index, _ in aligned])
     at = TokenPositions(pair_index, torch.tensor([token.key for _, token in aligned]))
     target_at = TokenPositions(pair_index, torch.tensor([token.value for _, token in aligned]))
-    prompts, targets_of = [pair.concept for pair in pairs], [pair.destination for pair in pairs]
-    ids, target_ids = (torch.stack([prompt.ids for prompt in side]) for side in (prompts, targets_of))
-    states, target_states = site.states_of(prompts), site.unedited_states_of(targets_of)
-    keys, key_index = unique_keys(site, ids, states, at)
-    target_keys, target_index = unique_keys(site, target_ids, target_states, target_at)
-    targets = target_keys[target_index], target_states.at(target_at)
-    residuals = residuals_to(site, targets, (keys[key_index], states.at(at)), aim)
+    prompts, destinations = [pair.concept for pair in pairs], [pair.destination for pair in pairs]
+    found, targets = read_inputs(site, prompts, at), read_inputs(site.unedited, destinations, target_at)
+    residuals = residuals_to(site, targets, found, aim)
     if aim == "last_layer":
-        wanted = site.base.final_states(target_ids)[pair_index, target_at.positions]
-        residuals = match_final_states(site.base, site.layer, states, at, residuals, wanted)
+        wanted = site.base.final_states(ids_of(destinations))[pair_index, target_at.positions]
+        residuals = match_final_states(site.base, site.layer, found.states, at, residuals, wanted)
     weights = torch.tensor([token.weight * pairs[index].weight for index, token in aligned], dtype=torch.float64)
-    rows = RegressionRows(keys, key_index, residuals, weights, pair_index)
+    rows = RegressionRows(found.keys, found.index, residuals, weights, pair_index)
     if not site.follows_edits:
         return rows
-    original = site.unedited_states_of(prompts)
-    original_keys, original_index = unique_keys(site, ids, original, at)
-    return replace(
-        rows,
-        earlier=(states.at(at) - site.base.embed(target_ids).at(target_at)).double(),
-        unedited=residuals_to(site, targets, (original_keys[original_index], original.at(at)), aim),
-    )
+    unedited = residuals_to(site, targets, read_inputs(site.unedited, prompts, at), aim)
+    embedded = site.base.embed(ids_of(destinations)).at(target_at)
+    return replace(rows, earlier=(found.stream[found.index] - embedded).double(), unedited=unedited)
 
 
-def residuals_to(site: Site, targets: tuple[Tensor, Tensor], found: tuple[Tensor, Tensor], aim: Aim) -> Tensor:
-    """Return what the layer's output lacks at n positions, (n, o) float64.
+@dataclass(frozen=True)
+class SiteInputs:
+    """What a map reads at n positions of prompts, with each distinct row stored once."""
+
+    states: HiddenStates
+    """The input of the layer."""
+    keys: Tensor
+    """(m, d) float64."""
+    stream: Tensor
+    """(m, o), the residual stream that the map's values are added to."""
+    index: Tensor
+    """(n,), the row of each position."""
+    first: TokenPositions
+    """The first position of each row."""
+
+
+def read_inputs(site: Site, prompts: Sequence[TokenizedPrompt], at: TokenPositions) -> SiteInputs:
+    """Return what the site's map reads at n positions of prompts."""
+    states = site.states_of(prompts)
+    first, index = unique_prefixes(ids_of(prompts), at)
+    distinct = at.select(first)
+    return SiteInputs(states, *site.inputs_at(states, distinct), index, distinct)
+
+
+def ids_of(prompts: Sequence[TokenizedPrompt]) -> Tensor:
+    """Return the token ids of prompts, (prompts, length)."""
+    return torch.stack([prompt.ids for prompt in prompts])
+
+
+def residuals_to(site: Site, targets: SiteInputs, found: SiteInputs, aim: Aim) -> Tensor:
+    """Return what the map's output lacks at n positions, (n, o) float64.
 
     Args:
         site: the site to edit.
-        targets: the keys and the residual stream that are wanted, (n, d) each.
+        targets: the inputs that are wanted.
         found: those that there are.
         aim: whether the stream counts, too.
     """
-    weight = site.base.out_proj_weight(site.layer)
-    values = ((targets[0] - found[0]).to(weight) @ weight.T).double()
-    return values + (targets[1] - found[1]).double() if aim == "residual" else values
+    weight = site.norm_weight
+    differences = targets.keys[targets.index] - found.keys[found.index]
+    values = (differences.to(weight) @ weight.T).double()
+    if aim != "residual":
+        return values
+    return values + (targets.stream[targets.index] - found.stream[found.index]).double()
 
 
 def keys_of_prompt(site: Site, prompt: TokenizedPrompt) -> Tensor:
     """Return the keys of every position of a prompt, (context, d)."""
     return site.keys(prompt.ids[None], TokenPositions.of_one_prompt(torch.arange(len(prompt.ids))))
-
-
-def unique_keys(site: Site, ids: Tensor, states: HiddenStates, at: TokenPositions) -> tuple[Tensor, Tensor]:
-    """Return the distinct keys (m, d) at n positions of prompts, and the key of each position, (n,)."""
-    first, key_index = unique_prefixes(ids, at)
-    return site.keys_from(states, at.select(first)), key_index
 
 
 def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt], *, restore: bool = False) -> RetainedKeys:
@@ -272,30 +306,14 @@ def retained_keys(site: Site, prompts: Sequence[TokenizedPrompt], *, restore: bo
         for position in positions
     ]
     prompt_index, positions, weights = (torch.tensor(column) for column in zip(*rows, strict=True))
-    ids, at = torch.stack([prompt.ids for prompt in prompts]), TokenPositions(prompt_index, positions)
-    states = site.states_of(prompts)
-    first, key_index = unique_prefixes(ids, at)
-    distinct = at.select(first)
-    retained = RetainedKeys(site.keys_from(states, distinct), key_index, weights.double(), prompt_index)
-    return with_earlier_changes(site, retained, prompts, states, distinct) if restore else retained
-
-
-def with_earlier_changes(
-    site: Site, retained: RetainedKeys, prompts: Sequence[TokenizedPrompt], states: HiddenStates, at: TokenPositions
-) -> RetainedKeys:
-    """Return retained keys with what the edits of earlier layers took from the residual stream.
-
-    Args:
-        site: the site to edit.
-        retained: the keys.
-        prompts: the prompts.
-        states: their input of the layer, with the earlier edits.
-        at: the position of each distinct key.
-    """
-    original, ids = site.unedited_states_of(prompts), torch.stack([prompt.ids for prompt in prompts])
-    unedited, stream = (site.keys_from(original, at), original.at(at)), states.at(at)
-    residuals = residuals_to(site, unedited, (retained.keys, stream), "residual")
-    return replace(retained, residuals=residuals, earlier=(stream - site.base.embed(ids).at(at)).double())
+    found = read_inputs(site, prompts, TokenPositions(prompt_index, positions))
+    retained = RetainedKeys(found.keys, found.index, weights.double(), prompt_index)
+    if not restore:
+        return retained
+    distinct = replace(found, index=torch.arange(len(found.keys)))
+    residuals = residuals_to(site, read_inputs(site.unedited, prompts, found.first), distinct, "residual")
+    embedded = site.base.embed(ids_of(prompts)).at(found.first)
+    return replace(retained, residuals=residuals, earlier=(found.stream - embedded).double())
 
 
 def retained_positions(prompt: TokenizedPrompt) -> Iterator[tuple[list[int], float]]:

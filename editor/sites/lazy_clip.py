@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from editor.checkpoints import OUT_PROJ, TextEncoder
+from editor.checkpoints import OUT_PROJ, OutputProjection, TextEncoder
 from editor.io.progress import check_canceled
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.clip_mlp import CLIPMLP
 from editor.sites.embedding_cache import EmbeddingCache
+from editor.sites.states_cache import StatesCache
 
 LAYER_PREFIX = "text_model.encoder.layers.{}."
 TOKEN_EMBEDDING = "text_model.embeddings.token_embedding.weight"
@@ -27,20 +28,22 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True, eq=False)
 class LazyCLIPTextModel:
-    """A CLIP text encoder, optionally with updates added to its output projections."""
+    """A CLIP text encoder, optionally with updates added to output projections of its layers."""
 
     source: TextEncoder
-    updates: Mapping[int, Tensor] = field(default_factory=dict)
-    """Layer -> dW of its ``out_proj``."""
+    updates: Mapping[OutputProjection, Tensor] = field(default_factory=dict)
+    """dW of each edited map."""
     dtype: torch.dtype = torch.float32
     tensors: dict[str, Any] = field(default_factory=dict)
     """Parameters read so far, shared with the models that :meth:`with_updates` returns."""
     embeddings: EmbeddingCache = field(default_factory=EmbeddingCache)
     """The first layer's input, shared with them too."""
+    states: StatesCache = field(default_factory=StatesCache)
+    """The input of later layers for prompts that were asked for, shared with them too."""
     float32_model: "LazyCLIPTextModel | None" = None
     """The float32 model that a float64 one was made from."""
 
-    def with_updates(self, updates: Mapping[int, Tensor]) -> "LazyCLIPTextModel":
+    def with_updates(self, updates: Mapping[OutputProjection, Tensor]) -> "LazyCLIPTextModel":
         """Return the encoder with other updates."""
         return replace(self, updates=dict(updates))
 
@@ -63,7 +66,7 @@ class LazyCLIPTextModel:
             first, index = unique_prefixes(ids, all_positions(ids))
             for earlier in range(layer):
                 stream = self.residual_after_attention(states, earlier).flatten(0, 1)[first]
-                states = HiddenStates(stream + self.mlp(stream, earlier), index.reshape(ids.shape))
+                states = HiddenStates(stream + self.mlp(earlier)(stream), index.reshape(ids.shape))
         return states
 
     def final_states(self, ids: Tensor) -> Tensor:
@@ -80,32 +83,40 @@ class LazyCLIPTextModel:
     def residual_after_attention(self, states: HiddenStates, layer: int) -> Tensor:
         """Return the residual stream between a layer's attention and its MLP, (prompts, length, d)."""
         check_canceled()
-        weight = self.out_proj_weight(layer)
-        if layer in self.updates:
-            weight = weight + self.updates[layer].to(self.dtype)
-        bias = self.layer_tensor(layer, "self_attn.out_proj.bias")
-        return states.values[states.index] + F.linear(self.attention(layer).all_keys(states), weight, bias)
+        output_projection = self.output_projection(OutputProjection(layer))
+        return states.values[states.index] + F.linear(self.attention(layer).all_keys(states), *output_projection)
 
-    def mlp(self, stream: Tensor, layer: int) -> Tensor:
-        """Return the output of a layer's MLP, including its layer norm."""
-        norm, fc1, fc2 = (self._linear(layer, module) for module in ("layer_norm2", "mlp.fc1", "mlp.fc2"))
-        return CLIPMLP(self.source.activation, self.source.eps, norm, fc1, fc2)(stream)
+    def mlp(self, layer: int) -> CLIPMLP:
+        """Return a layer's MLP, with its update."""
+        norm, fc1 = (self._linear(layer, module) for module in ("layer_norm2", "mlp.fc1"))
+        fc2 = self.output_projection(OutputProjection(layer, of_mlp=True))
+        return CLIPMLP(self.source.activation, self.source.eps, norm, fc1, fc2)
+
+    def output_projection(self, projection: OutputProjection) -> tuple[Tensor, Tensor]:
+        """Return the weight of an output projection, with its update, and the bias."""
+        weight, bias = (
+            self.weight(projection),
+            self._get_or_read(projection.bias_name, lambda: self.source.tensor(projection.bias_name).to(self.dtype)),
+        )
+        update = self.updates.get(projection)
+        return weight if update is None else weight + update.to(self.dtype), bias
 
     def attention(self, layer: int) -> CLIPAttention:
         """Return a layer's attention."""
         return self._get_or_read(f"attention {layer}", lambda: self._read_attention(layer))
 
-    def out_proj_weight(self, layer: int) -> Tensor:
-        """Return a layer's ``out_proj.weight``."""
-        return self._get_or_read(f"weight {layer}", lambda: self.stored_out_proj_weight(layer).to(self.dtype))
+    def weight(self, projection: OutputProjection) -> Tensor:
+        """Return the original weight of an output projection."""
+        return self._get_or_read(projection.weight_name, lambda: self.stored_weight(projection).to(self.dtype))
 
-    def float64_out_proj_weight(self, layer: int) -> Tensor:
-        """Return a layer's ``out_proj.weight`` in float64."""
-        return self._get_or_read(f"float64 weight {layer}", lambda: self.out_proj_weight(layer).double())
+    def float64_weight(self, projection: OutputProjection) -> Tensor:
+        """Return the original weight of an output projection in float64."""
+        return self._get_or_read(f"float64 {projection.weight_name}", lambda: self.weight(projection).double())
 
-    def stored_out_proj_weight(self, layer: int) -> Tensor:
-        """Return a layer's ``out_proj.weight`` in the dtype of the file."""
-        return self._get_or_read(f"stored weight {layer}", lambda: self.source.tensor(OUT_PROJ.format(layer=layer)))
+    def stored_weight(self, projection: OutputProjection) -> Tensor:
+        """Return the weight of an output projection in the dtype of the file."""
+        name = projection.weight_name
+        return self._get_or_read(f"stored {name}", lambda: self.source.tensor(name))
 
     def layer_tensor(self, layer: int, name: str) -> Tensor:
         """Return a tensor of a layer by its name within the layer."""
@@ -146,7 +157,7 @@ class LazyCLIPTextModel:
 
     def _after_mlp(self, stream: Tensor, layer: int) -> HiddenStates:
         """Return the output of a layer from the residual stream after its attention."""
-        values = (stream + self.mlp(stream, layer)).flatten(0, 1)
+        values = (stream + self.mlp(layer)(stream)).flatten(0, 1)
         return HiddenStates(values, torch.arange(len(values)).reshape(stream.shape[:2]))
 
     def _final_norm(self, states: HiddenStates) -> Tensor:

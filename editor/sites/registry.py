@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from api_schemas.edits import EditOptions, SiteName
-from editor.checkpoints import Checkpoint
+from editor.checkpoints import Checkpoint, OutputProjection
 from editor.errors import SiteError
 from editor.prompts import PromptBuilder
 from editor.sites.cross_attention import find_cross_attention
@@ -64,7 +64,7 @@ def first_site(checkpoint: Checkpoint, builders: Sequence[PromptBuilder]) -> Edi
     """
     if checkpoint.encoders:
         model = LazyCLIPTextModel(checkpoint.encoders[0])
-        return Site(model, model, 0)
+        return Site(model, model, OutputProjection(0))
     return denoiser_sites(checkpoint, builders, EditOptions.model_validate({"sites": ["text_gate"]}))[0]
 
 

@@ -31,15 +31,20 @@ class FixedPointStatistics:
     moment: Tensor
     """(d, d), int64."""
     target: Tensor
-    """(d, d), int64."""
+    """(o, d), int64."""
     row_count: int
     """Number of regression rows that were summed."""
 
     @classmethod
-    def zeros(cls, width: int, step: float) -> "FixedPointStatistics":
-        """Return the statistics of no removals."""
-        empty = torch.zeros(width, width, dtype=torch.long)
-        return cls(step, empty, empty, 0)
+    def zeros(cls, shape: tuple[int, int], step: float) -> "FixedPointStatistics":
+        """Return the statistics of no removals for a target of shape (o, d)."""
+        width = shape[1]
+        return cls(step, torch.zeros(width, width, dtype=torch.long), torch.zeros(shape, dtype=torch.long), 0)
+
+    @property
+    def target_shape(self) -> tuple[int, int]:
+        """Dimensions of the residuals and of the keys, (o, d)."""
+        return self.target.shape[0], self.target.shape[1]
 
     def add_and_subtract(
         self, added: Iterable["FixedPointStatistics"], subtracted: Iterable["FixedPointStatistics"]

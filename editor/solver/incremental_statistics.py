@@ -49,11 +49,11 @@ def sum_statistics(
     integer sum. Reports the finished share.
 
     Args:
-        like: statistics of the same width and step.
+        like: statistics of the same shape and step.
         items: the items to sum over.
         statistics_of: computes the statistics of an item.
     """
-    zeros, every = FixedPointStatistics.zeros(len(like.moment), like.step), list(items)
+    zeros, every = FixedPointStatistics.zeros(like.target_shape, like.step), list(items)
     threads = torch.get_num_threads()
     shares = [every[start::threads] for start in range(min(threads, len(every)))]
     started, stop = list[Item](), Event()
@@ -90,7 +90,7 @@ def cache_key(*parts: str) -> str:
 
 
 def load_statistics(
-    cache: TensorCache, name: str, key: str, items: TypeAdapter[tuple[Item, ...]], width: int, step: float
+    cache: TensorCache, name: str, key: str, items: TypeAdapter[tuple[Item, ...]], shape: tuple[int, int], step: float
 ) -> IncrementalStatistics[Item]:
     """Return the cached statistics if they were stored with the same ``key``, else those of the empty set.
 
@@ -99,7 +99,7 @@ def load_statistics(
         name: their name in the cache.
         key: see :func:`cache_key`.
         items: parses the items.
-        width: input width of the linear map.
+        shape: dimensions of the residuals and of the keys, (o, d).
         step: quantization step.
     """
     cached = cache.get(name)
@@ -108,7 +108,7 @@ def load_statistics(
         if header.get("key") == key:
             total = FixedPointStatistics(step, tensors["moment"], tensors["target"], header["row_count"])
             return IncrementalStatistics(frozenset(items.validate_python(header["items"])), total)
-    return IncrementalStatistics(frozenset(), FixedPointStatistics.zeros(width, step))
+    return IncrementalStatistics(frozenset(), FixedPointStatistics.zeros(shape, step))
 
 
 def store_statistics(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from editor.checkpoints import TextEncoder, open_checkpoint
 from editor.checkpoints.tokenizers import open_tokenizer
-from editor.jobs.forecast import update_by_layer
+from editor.jobs.forecast import update_by_projection
 from editor.methods.config import MethodConfig
 from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, PromptPair, ResolvedRemoval
@@ -89,7 +89,7 @@ def measure_removal(
     """Return the figures ``left`` and ``moved``."""
     done = edit_encoder(encoder, prompt_builder, [removal], method)
     base = LazyCLIPTextModel(encoder)
-    edited = base.with_updates(update_by_layer(done))
+    edited = base.with_updates(update_by_projection(done))
     pairs = prompt_builder.held_out_pairs(removal, PROMPTS)
     retain = prompt_builder.token_ids(
         prompt_builder.held_out_retain_texts(prompt_builder.retain_phrases([removal]), RETAIN_PROMPTS)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel
 from torch import Tensor
 
+from editor.checkpoints import OutputProjection
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.generation.config import ImageSpec
 from editor.methods.collateral_forecast import drop_probability, forecast_collateral
@@ -45,8 +46,9 @@ def measure_edit(model: EmbeddedModel, count: int, preservation: float | None) -
     (done,) = edit_encoder(model.encoder, model.prompt_builder, make_removals(names), method)
     phrases = other_phrases(names)
     texts = [phrase.text() for phrase in phrases]
-    delta = done.update.up @ done.update.down
-    forecasts = {one.prompt: one for one in forecast_collateral(model.encoder, model.prompt_builder, {0: delta}, texts)}
+    deltas = {OutputProjection(0): done.update.up @ done.update.down}
+    foreseen = forecast_collateral(model.encoder, model.prompt_builder, deltas, texts)
+    forecasts = {one.prompt: one for one in foreseen}
     by_image = [phrase for phrase in phrases for _ in range(SEEDS)]
     before, after = model.generate_pairs([done], [ImageSpec(text, seed) for text in texts for seed in range(SEEDS)])
     damage = 1 - (model.embed_images(before) * model.embed_images(after)).sum(1)

@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from api_schemas.edits import MethodName, SiteName
-from editor.checkpoints import open_checkpoint
+from editor.checkpoints import OutputProjection, open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.judging.neighbours import find_neighbours
 from editor.methods.config import MethodConfig
@@ -66,7 +66,7 @@ def open_sites(model: EmbeddedModel) -> dict[SiteName, EditSite]:
     encoder = LazyCLIPTextModel(model.encoder)
     cross_attention = find_cross_attention(open_checkpoint(WEIGHTS), [model.prompt_builder])
     assert cross_attention is not None
-    return {"text_encoder": Site(encoder, encoder, 0), "cross_attention": cross_attention}
+    return {"text_encoder": Site(encoder, encoder, OutputProjection(0)), "cross_attention": cross_attention}
 
 
 def neighbour_texts(model: EmbeddedModel, removal: ResolvedRemoval) -> list[str]:

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from api_schemas.edits import EditOptions
-from editor.checkpoints import OUT_PROJ
+from editor.checkpoints import OUT_PROJ, OutputProjection
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.emoji.locate import EMBEDDED_MODELS
 from editor.emoji.vocabulary import DEFAULT_STYLE, OBJECT_NAMES, STYLES
@@ -100,7 +100,7 @@ class CurveStudy:
             sites = denoiser_sites(checkpoint, open_prompt_builders(checkpoint), EditOptions(sites="all"))
             return next(site for site in sites if site.name == "text_gate")
         encoder = LazyCLIPTextModel(checkpoint.encoders[0])
-        return Site(encoder, encoder, 0)
+        return Site(encoder, encoder, OutputProjection(0))
 
     @cached_property
     def edit(self) -> LayerEdit:

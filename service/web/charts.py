@@ -168,7 +168,7 @@ def word_map(report: AuditReport, trace: TraceRecord) -> WordMap | None:
         prompt=trace.by_word.prompt,
         concept=report_words.concept_name(report, trace.removal),
         component=trace.component,
-        edited=sorted(edited_layers(report, trace)),
+        edited=sorted(layer for kind, layer in edited_sites(report, trace) if kind == "self_attention"),
         rows=[(word.text, word.subject, list(map(word_cell, word.effects))) for word in trace.by_word.words],
     )
 
@@ -178,10 +178,10 @@ def word_cell(share: float) -> WordCell:
     return WordCell(round(100 * share), bisect_right(HEAT_LEVELS, share))
 
 
-def edited_layers(report: AuditReport, trace: TraceRecord) -> set[int]:
-    """Return the layers of the traced text encoder that were edited."""
-    layers = {solve.layer for solve in report.solves if solve.component == trace.component}
-    return {layer for layer in layers if layer is not None}
+def edited_sites(report: AuditReport, trace: TraceRecord) -> set[tuple[str, int]]:
+    """Return the kind and the layer of each edited site of the traced text encoder."""
+    own = (solve for solve in report.solves if solve.component == trace.component)
+    return {("mlp" if solve.of_mlp else "self_attention", solve.layer) for solve in own if solve.layer is not None}
 
 
 SITE_ROWS = {"self_attention": "attention", "mlp": "MLP"}
@@ -191,14 +191,14 @@ def trace_map(report: AuditReport, trace: TraceRecord) -> TraceMap:
     """Return a trace as a heat-map. Negative effects count as none."""
     layers = sorted({site.layer for site in trace.sites})
     strongest = max([site.effect.value for site in trace.sites] + [1e-9])
-    edited = edited_layers(report, trace)
+    edited = edited_sites(report, trace)
     cells = [
         HeatCell(
             x=CELL * layers.index(site.layer),
             y=CELL * list(SITE_ROWS).index(site.kind),
             strength=round(max(0.0, site.effect.value) / strongest, 3),
             text=f"layer {site.layer}, {SITE_ROWS[site.kind]}: {report_words.share(site.effect)} of the score restored",
-            edited=site.kind == "self_attention" and site.layer in edited,
+            edited=(site.kind, site.layer) in edited,
         )
         for site in trace.sites
     ]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from api_schemas.report import CanaryRecord, RemovalRecord
-from editor.checkpoints import Checkpoint, TextEncoder
+from editor.checkpoints import Checkpoint, OutputProjection, TextEncoder
 from editor.checkpoints.tensor_update import TensorUpdate
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.prompts import TokenizedPrompt
@@ -25,13 +25,8 @@ def make_canaries(
     checkpoint: Checkpoint,
     removals: Sequence[RemovalRecord],
     updates: Sequence[TensorUpdate],
-    layers: Mapping[str, int],
 ) -> list[CanaryRecord]:
-    """Record each text encoder's states for some of the edited prompts, before and after the edit.
-
-    Args:
-        layers: the layer of each tensor, by its name.
-    """
+    """Record each text encoder's states for some of the edited prompts, before and after the edit."""
     asked = evenly_spaced(
         [
             (i, prompt)
@@ -45,7 +40,7 @@ def make_canaries(
         record
         for encoder in checkpoint.encoders
         if asked and encoder.component in edited
-        for record in encoder_canaries(encoder, asked, rounded_updates(encoder, updates, layers))
+        for record in encoder_canaries(encoder, asked, rounded_updates(encoder, updates))
     ]
 
 
@@ -61,16 +56,16 @@ def diverse_prompts(prompts: Sequence[str], limit: int) -> list[str]:
     return [prompts[i * step % len(prompts)] for i in range(min(limit, len(prompts)))]
 
 
-def rounded_updates(
-    encoder: TextEncoder, updates: Sequence[TensorUpdate], layers: Mapping[str, int]
-) -> dict[int, Tensor]:
-    """Return an encoder's updates by layer, rounded to the precision of its file."""
+def rounded_updates(encoder: TextEncoder, updates: Sequence[TensorUpdate]) -> dict[OutputProjection, Tensor]:
+    """Return the updates of an encoder's maps, rounded to the precision of its file."""
     own = (update for update in updates if update.component == encoder.component)
-    return {layers[update.name]: update.edited.double() - update.base.double() for update in own}
+    return {
+        OutputProjection.from_weight_name(update.name): update.edited.double() - update.base.double() for update in own
+    }
 
 
 def encoder_canaries(
-    encoder: TextEncoder, asked: Sequence[tuple[int, str]], edits: Mapping[int, Tensor]
+    encoder: TextEncoder, asked: Sequence[tuple[int, str]], edits: Mapping[OutputProjection, Tensor]
 ) -> list[CanaryRecord]:
     """Record the canaries of one text encoder."""
     before, after = states_at_eos(encoder, [prompt for _, prompt in asked], edits)
@@ -82,7 +77,9 @@ def encoder_canaries(
     ]
 
 
-def states_at_eos(encoder: TextEncoder, prompts: Sequence[str], edits: Mapping[int, Tensor]) -> tuple[Tensor, Tensor]:
+def states_at_eos(
+    encoder: TextEncoder, prompts: Sequence[str], edits: Mapping[OutputProjection, Tensor]
+) -> tuple[Tensor, Tensor]:
     """Return the final hidden states at EOS without and with edits, (prompts, width) each, as :class:`StoredEncoder`."""
     ids, ends = tokenize(open_prompt_tokenizer(encoder), prompts)
     tokenized = [TokenizedPrompt(*row) for row in zip(prompts, ids, ends.tolist(), strict=True)]

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from editor.checkpoints import Denoiser, TextEncoder
+from editor.checkpoints import Denoiser, OutputProjection, TextEncoder
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import CheckpointError
 from editor.prompts.textual_inversion import expand_all
@@ -29,10 +29,10 @@ class EncoderReader(Protocol):
 
 @dataclass(frozen=True)
 class StoredEncoder:
-    """A text encoder on disk, read tensor by tensor. ``edits``: updates of output projections, by layer."""
+    """A text encoder on disk, read tensor by tensor. ``edits``: updates of output projections."""
 
     encoder: TextEncoder
-    edits: Mapping[int, Tensor] = field(default_factory=dict)
+    edits: Mapping[OutputProjection, Tensor] = field(default_factory=dict)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`EncoderReader`."""

@@ -70,9 +70,9 @@ def solve_table(solve: SolveRecord) -> Block:
 
 
 def site_label(solve: SolveRecord) -> str:
-    """Return a site in words: ``layer 0``, or ``cross attention, 32 tensors``."""
+    """Return a site in words: ``layer 0``, ``MLP of layer 0``, or ``cross attention, 32 tensors``."""
     if solve.layer is not None:
-        return f"layer {solve.layer}"
+        return f"{'MLP of ' if solve.of_mlp else ''}layer {solve.layer}"
     return f"{solve.site.replace('_', ' ')}, {len(solve.shared_by)} tensors"
 
 

@@ -103,7 +103,7 @@ def test_digest_reports_the_share_of_the_bytes(tmp_path: Path) -> None:
 
 
 def test_sums_of_many_items_stop_when_canceled() -> None:
-    zeros, computed = FixedPointStatistics.zeros(2, 1.0), list[int]()
+    zeros, computed = FixedPointStatistics.zeros((2, 2), 1.0), list[int]()
 
     def compute(item: int) -> FixedPointStatistics:
         computed.append(item)

@@ -1,6 +1,6 @@
 import pytest
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.methods.config import MethodConfig
 from editor.methods.layer_edit import LayerEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
@@ -15,4 +15,4 @@ INK = ResolvedRemoval(Concept("ink", "style"), Destination("", "null"))
 def edit(source: TextEncoder, builder: PromptBuilder) -> LayerEdit:
     """A removal of an object and of a style at the first layer."""
     model = LazyCLIPTextModel(source)
-    return LayerEdit(Site(model, model, 0), builder, (FOX, INK), MethodConfig())
+    return LayerEdit(Site(model, model, OutputProjection(0)), builder, (FOX, INK), MethodConfig())

@@ -3,7 +3,7 @@ from itertools import permutations
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.methods.adjustments import (
     NO_ADJUSTMENTS,
     RemovalAdjustment,
@@ -40,7 +40,9 @@ def change(source: TextEncoder, builder: PromptBuilder, delta: Tensor, text: str
 
 def remaining(source: TextEncoder, builder: PromptBuilder, delta: Tensor) -> float:
     model = LazyCLIPTextModel(source)
-    return remaining_shares(Site(model, model, 0), builder, delta, FOX, [ConceptName("fox", "concept")], "attention")[0]
+    return remaining_shares(
+        Site(model, model, OutputProjection(0)), builder, delta, FOX, [ConceptName("fox", "concept")], "attention"
+    )[0]
 
 
 def test_a_weight_removes_a_concept_further(source: TextEncoder, builder: PromptBuilder) -> None:

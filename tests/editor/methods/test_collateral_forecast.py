@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from transformers import CLIPTextModel
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.emoji.profile import PROFILE
 from editor.methods import collateral_forecast
 from editor.methods.collateral_forecast import drop_probability, forecast_collateral
@@ -45,7 +45,7 @@ def test_forecast_change_matches_the_edited_encoder(
     done: TensorEdit, source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
 ) -> None:
     text = "a picture of a tiger face, noto style"
-    (foreseen,) = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, [text])
+    (foreseen,) = forecast_collateral(source, builder, {OutputProjection(0): done.update.up @ done.update.down}, [text])
     prompt = builder.tokenize(text)
     weight = encoder.encoder.layers[0].self_attn.out_proj.weight
     before = outputs(encoder, prompt.ids)
@@ -64,7 +64,7 @@ def test_worst_prompt_is_first_and_names_the_concept(
     done: TensorEdit, source: TextEncoder, builder: PromptBuilder
 ) -> None:
     texts = ["a pizza", "a fox", "a rocket in the style of ink"]
-    foreseen = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, texts)
+    foreseen = forecast_collateral(source, builder, {OutputProjection(0): done.update.up @ done.update.down}, texts)
     assert foreseen[0].prompt == "a fox" == max(foreseen, key=lambda one: one.change).prompt
     drops = [one.drop or 0.0 for one in foreseen]
     assert drops == sorted(drops, reverse=True)
@@ -80,14 +80,17 @@ def test_forecast_movement_matches_the_edited_encoder(
         weight.copy_(done.update.edited)
         after = encoder(prompt.ids[None]).last_hidden_state[0, prompt.eos :]
         weight.copy_(done.update.base)
-    (foreseen,) = forecast_collateral(source, builder, {0: done.update.up @ done.update.down}, [text])
+    (foreseen,) = forecast_collateral(source, builder, {OutputProjection(0): done.update.up @ done.update.down}, [text])
     assert foreseen.moved == pytest.approx(float((after - before).norm() / before.norm()), rel=1e-3)
 
 
 def test_estimated_movement_is_within_the_stated_tolerance(
     done: TensorEdit, source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deltas, texts = {0: done.update.up @ done.update.down}, ["a pizza", "a fox", "a rocket in the style of ink"]
+    deltas, texts = (
+        {OutputProjection(0): done.update.up @ done.update.down},
+        ["a pizza", "a fox", "a rocket in the style of ink"],
+    )
     exact = {one.prompt: one for one in forecast_collateral(source, builder, deltas, texts)}
     monkeypatch.setattr(collateral_forecast, "EXACT_OPERATIONS", 0)
     for one in forecast_collateral(source, builder, deltas, texts):
@@ -99,7 +102,10 @@ def test_estimated_movement_is_within_the_stated_tolerance(
 def test_quick_forecast_computes_the_movement_of_the_prompts_that_change_most(
     done: TensorEdit, source: TextEncoder, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    deltas, texts = {0: done.update.up @ done.update.down}, [f"a {name}" for name in PROFILE.object_names[:12]]
+    deltas, texts = (
+        {OutputProjection(0): done.update.up @ done.update.down},
+        [f"a {name}" for name in PROFILE.object_names[:12]],
+    )
     for limit in ("EXACT_OPERATIONS", "QUICK_OPERATIONS"):
         monkeypatch.setattr(collateral_forecast, limit, 0)
     foreseen = forecast_collateral(source, builder, deltas, texts, quick=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.checkpoints import OutputProjection, TextEncoder, open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.emoji.vocabulary import OBJECT_NAMES
 from editor.errors import SolveError
@@ -37,7 +37,7 @@ def all_keys(model: LazyCLIPTextModel, ids: Tensor) -> Tensor:
 def mean_change(model: LazyCLIPTextModel, builder: PromptBuilder, delta: Tensor, texts: list[str]) -> float:
     """Return the change of the prompts' attention outputs relative to the outputs."""
     keys = all_keys(model, builder.token_ids(texts))
-    return float((keys @ delta.T).norm() / (keys @ model.out_proj_weight(0).T).norm())
+    return float((keys @ delta.T).norm() / (keys @ model.weight(OutputProjection(0)).T).norm())
 
 
 def test_prompts_of_the_concept_change_more_than_others() -> None:
@@ -113,7 +113,7 @@ def test_diff_quickfix_neither_preserves_nor_protects(
 
 
 def final_states(source: TextEncoder, ids: Tensor, done: list[TensorEdit]) -> Tensor:
-    updates = {one.record.layer: one.update.up @ one.update.down for one in done}
+    updates = {OutputProjection.from_weight_name(one.update.name): one.update.up @ one.update.down for one in done}
     return LazyCLIPTextModel(source).in_float64().with_updates(updates).final_states(ids)
 
 

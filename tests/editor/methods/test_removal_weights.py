@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from editor.checkpoints import TextEncoder, open_checkpoint
+from editor.checkpoints import OutputProjection, TextEncoder, open_checkpoint
 from editor.emoji import WEIGHTS
 from editor.methods import layer_edit
 from editor.methods.config import DEFAULT_METHOD, MethodConfig
@@ -22,7 +22,7 @@ MANY = canonical_order(ResolvedRemoval(Concept(name), Destination("dog face", "r
 @pytest.fixture
 def edit(source: TextEncoder, builder: PromptBuilder) -> LayerEdit:
     model = LazyCLIPTextModel(source)
-    return LayerEdit(Site(model, model, 0), builder, MANY, DEFAULT_METHOD)
+    return LayerEdit(Site(model, model, OutputProjection(0)), builder, MANY, DEFAULT_METHOD)
 
 
 def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
@@ -35,7 +35,7 @@ def test_only_under_fitted_removals_are_upweighted_up_to_the_maximum() -> None:
 
 def open_trained_edit(removals: tuple[ResolvedRemoval, ...]) -> LayerEdit:
     model = LazyCLIPTextModel(open_checkpoint(WEIGHTS).encoders[0])
-    return LayerEdit(Site(model, model, 0), open_prompt_builder(WEIGHTS), removals, DEFAULT_METHOD)
+    return LayerEdit(Site(model, model, OutputProjection(0)), open_prompt_builder(WEIGHTS), removals, DEFAULT_METHOD)
 
 
 def test_reweighting_lowers_the_held_out_cost_where_a_removal_is_under_fitted(monkeypatch: pytest.MonkeyPatch) -> None:

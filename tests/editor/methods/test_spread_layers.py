@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.methods.config import MAX_SPREAD_REMOVALS, MIN_SPREAD_REMOVALS, SPREAD_LAYERS, MethodConfig, spread_layers
 from editor.methods.encoder_edit import edit_encoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval
@@ -32,6 +32,7 @@ def test_several_removals_are_spread(removals: int, layers: int) -> None:
     method = spread_layers(MethodConfig(), MANY[:1] * removals, 12)
     assert method.layers == tuple(range(layers))
     assert (str(removals) in method.layer_choice) == (layers > 1)
+    assert method.edits_mlps == (layers > 1)
 
 
 def test_a_style_is_spread() -> None:
@@ -39,6 +40,7 @@ def test_a_style_is_spread() -> None:
         method = spread_layers(MethodConfig(), removals, 12)
         assert method.layers == tuple(range(SPREAD_LAYERS))
         assert "style" in method.layer_choice
+        assert method.edits_mlps
 
 
 def test_layers_that_a_request_names_and_other_methods_are_not_spread() -> None:
@@ -48,6 +50,12 @@ def test_layers_that_a_request_names_and_other_methods_are_not_spread() -> None:
     assert spread_layers(MethodConfig(), MANY, 2).layers == (0, 1)
 
 
+def test_an_edit_that_aims_at_the_last_layer_leaves_mlps_alone() -> None:
+    method = spread_layers(MethodConfig(aim="last_layer"), MANY, 12)
+    assert method.layers == tuple(range(SPREAD_LAYERS))
+    assert not method.edits_mlps
+
+
 def test_a_spread_edit_does_not_depend_on_what_was_solved_before(
     source: TextEncoder, builder: PromptBuilder, tmp_path: Path
 ) -> None:
@@ -55,7 +63,9 @@ def test_a_spread_edit_does_not_depend_on_what_was_solved_before(
     edit_encoder(source, builder, MANY[:-1], cache=cache)
     grown = edit_encoder(source, builder, MANY, cache=cache)
     fresh = edit_encoder(source, builder, MANY[::-1])
-    assert [edit.record.layer for edit in grown] == [*range(SPREAD_LAYERS)]
+    maps = [OutputProjection(layer, of_mlp) for layer in range(SPREAD_LAYERS) for of_mlp in (False, True)]
+    assert [edit.update.name for edit in grown] == [one.weight_name for one in maps]
+    assert [(edit.record.layer, edit.record.of_mlp) for edit in grown] == [(one.layer, one.of_mlp) for one in maps]
     for one, other in zip(grown, fresh, strict=True):
         assert torch.equal(one.update.up, other.update.up)
         assert torch.equal(one.update.down, other.update.down)

@@ -82,7 +82,6 @@ def test_forecast_of_the_embedded_model_separates_target_from_unrelated_prompts(
         checkpoint,
         builders,
         updates,
-        {update.name: 0 for update in updates},
         validation.model_copy(update={"groups": groups}),
     )
     assert drops["a fox, noto"] > 0.5 > drops["a rocket, noto"]

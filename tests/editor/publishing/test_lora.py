@@ -24,12 +24,13 @@ EDITED = {"stable-diffusion-1": 1, "stable-diffusion-2": 1, "sdxl": 2, "sd3": 2,
 
 
 def random_updates(component: str, module: Any) -> list[TensorUpdate]:
-    """Return a random update of every layer's output projection, each with a different rank and a large norm."""
+    """Return a random update of every layer's output projections, each with a different rank and a large norm."""
     found = []
-    for index, (name, base) in enumerate((n, p) for n, p in module.named_parameters() if "out_proj.weight" in n):
+    edited = ((n, p) for n, p in module.named_parameters() if n.endswith(("out_proj.weight", "mlp.fc2.weight")))
+    for index, (name, base) in enumerate(edited):
         canonical = PREFIX + name.removeprefix(PREFIX)
         generator = torch.Generator().manual_seed(index)
-        up, down = (torch.randn(len(base), 2 + 3 * index, generator=generator, dtype=torch.float64) for _ in range(2))
+        up, down = (torch.randn(size, 2 + 3 * index, generator=generator, dtype=torch.float64) for size in base.shape)
         found.append(TensorUpdate(component, canonical, name, Path("x"), base.detach(), 0.05 * up, 0.05 * down.T))
     return found
 
@@ -118,7 +119,7 @@ def test_peft_loads_its_lora_file(tmp_path: Path) -> None:
     write_loras(updates, "stable-diffusion-1", tmp_path)
     names = {name.removeprefix(f"text_encoder.{PREFIX}"): t for name, t in load_file(tmp_path / LORA_PEFT).items()}
     rank = max(len(update.down) for update in updates)
-    config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["out_proj"])
+    config = peft.LoraConfig(r=rank, lora_alpha=rank, target_modules=["out_proj", "fc2"])
     adapted = peft.inject_adapter_in_model(config, module)
     loaded = peft.set_peft_model_state_dict(adapted, names)
     assert not loaded.unexpected_keys
@@ -127,7 +128,7 @@ def test_peft_loads_its_lora_file(tmp_path: Path) -> None:
 
 
 def test_lora_has_the_rank_of_the_edit(tmp_path: Path) -> None:
-    (update,) = random_updates("text_encoder", encoder("l"))
+    update, _ = random_updates("text_encoder", encoder("l"))
     write_loras([update], "stable-diffusion-1", tmp_path)
     module = "lora_te_text_model_encoder_layers_0_self_attn_out_proj"
     tensors = load_file(tmp_path / LORA)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.prompts import PromptBuilder
 from editor.sites.final_states import SampledPrompts, final_states_before_and_after, padding_runs
 from editor.sites.lazy_clip import LazyCLIPTextModel
@@ -12,13 +12,16 @@ from editor.sites.lazy_clip import LazyCLIPTextModel
 TEXTS = ["a fox", "a fox in the style of ink", "an image of a lady beetle, noto style on a blue background"]
 
 
-@pytest.fixture(scope="module", params=[0, 1])
-def updates(request: pytest.FixtureRequest) -> dict[int, Tensor]:
-    return {request.param: 0.1 * torch.randn(64, 64, generator=torch.Generator().manual_seed(1))}
+@pytest.fixture(
+    scope="module", params=[OutputProjection(0), OutputProjection(1), OutputProjection(0, of_mlp=True)], ids=str
+)
+def updates(request: pytest.FixtureRequest, source: TextEncoder) -> dict[OutputProjection, Tensor]:
+    shape = source.shape(request.param.weight_name)
+    return {request.param: 0.1 * torch.randn(shape, generator=torch.Generator().manual_seed(1))}
 
 
 def test_every_position_gives_the_states_of_whole_prompts(
-    source: TextEncoder, builder: PromptBuilder, updates: dict[int, Tensor]
+    source: TextEncoder, builder: PromptBuilder, updates: dict[OutputProjection, Tensor]
 ) -> None:
     prompts, ids = builder.tokenize_all(TEXTS), builder.token_ids(TEXTS)
     before, after = final_states_before_and_after(source, updates, SampledPrompts.of(prompts), torch.float32)
@@ -28,7 +31,7 @@ def test_every_position_gives_the_states_of_whole_prompts(
 
 
 def test_states_up_to_eos_do_not_depend_on_the_sampled_padding(
-    source: TextEncoder, builder: PromptBuilder, updates: dict[int, Tensor]
+    source: TextEncoder, builder: PromptBuilder, updates: dict[OutputProjection, Tensor]
 ) -> None:
     prompts, ids = builder.tokenize_all(TEXTS), builder.token_ids(TEXTS)
     sampled = SampledPrompts.of(prompts, paddings=3)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, align_tokens
 from editor.prompts.token_alignment import PromptPair
 from editor.sites.key_value_pairs import (
@@ -24,7 +24,7 @@ OWL = ResolvedRemoval(Concept("fox"), Destination("owl", "replacement"))
 @pytest.fixture(scope="module")
 def site(source: TextEncoder) -> Site:
     model = LazyCLIPTextModel(source).in_float64()
-    return Site(model, model, 0)
+    return Site(model, model, OutputProjection(0))
 
 
 @pytest.fixture(scope="module")

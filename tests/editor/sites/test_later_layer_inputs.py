@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from editor import emoji
-from editor.checkpoints import open_checkpoint
+from editor.checkpoints import OutputProjection, open_checkpoint
 from editor.prompts import PromptBuilder, TokenizedPrompt, open_prompt_builder
 from editor.sites.clip_attention import HiddenStates, TokenPositions
 from editor.sites.key_value_pairs import Site, input_states
@@ -18,7 +18,7 @@ def model() -> LazyCLIPTextModel:
     base = LazyCLIPTextModel(open_checkpoint(emoji.WEIGHTS).encoders[0])
     generator = torch.Generator().manual_seed(0)
     width = base.source.width
-    return base.with_updates({0: torch.randn(width, width, generator=generator) / width})
+    return base.with_updates({OutputProjection(0): torch.randn(width, width, generator=generator) / width})
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +27,16 @@ def prompts() -> list[TokenizedPrompt]:
     return builder.tokenize_all(TEXTS)
 
 
+@pytest.mark.parametrize("of_mlp", [False, True])
 @pytest.mark.parametrize("layer", [1, 2])
 def test_keys_up_to_the_end_are_exact_and_those_of_the_padding_are_near(
-    model: LazyCLIPTextModel, prompts: list[TokenizedPrompt], layer: int
+    model: LazyCLIPTextModel, prompts: list[TokenizedPrompt], layer: int, of_mlp: bool
 ) -> None:
-    site = Site(model, model, layer)
+    site = Site(model, model, OutputProjection(layer, of_mlp))
     ids = torch.stack([prompt.ids for prompt in prompts])
     at = all_positions(ids)
-    expected = site.keys_from(model.hidden_states_before(ids, layer), at)
-    found = site.keys_from(input_states(model, prompts, layer), at)
+    expected = site.inputs_at(model.hidden_states_before(ids, layer), at)[0]
+    found = site.inputs_at(input_states(model, prompts, layer), at)[0]
     errors = (found - expected).norm(dim=1) / expected.norm(dim=1)
     in_words = at.positions <= torch.tensor([prompt.eos for prompt in prompts])[at.prompt_index]
     assert errors[in_words].max() < 1e-5

@@ -2,9 +2,10 @@ import pytest
 import torch
 from transformers import CLIPTextModel
 
-from editor.checkpoints import TextEncoder
+from editor.checkpoints import OutputProjection, TextEncoder
 from editor.prompts import PromptBuilder
 from editor.sites.clip_attention import TokenPositions
+from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel, all_positions
 
 TEXTS = ["", "a fox", "an image of a lady beetle, noto style on a blue background"]
@@ -38,16 +39,46 @@ def test_final_states_equal_those_of_transformers(
     torch.testing.assert_close(LazyCLIPTextModel(source).final_states(ids).float(), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_updates_act_like_edited_weights(source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder) -> None:
-    ids, delta = builder.token_ids(TEXTS), 0.1 * torch.randn(64, 64, dtype=torch.float64)
-    weight = encoder.encoder.layers[1].self_attn.out_proj.weight
+@pytest.mark.parametrize("of_mlp", [False, True])
+def test_updates_act_like_edited_weights(
+    of_mlp: bool, source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
+) -> None:
+    layer, ids = encoder.encoder.layers[1], builder.token_ids(TEXTS)
+    weight = layer.mlp.fc2.weight if of_mlp else layer.self_attn.out_proj.weight
+    delta = 0.1 * torch.randn(weight.shape, dtype=torch.float64)
     with torch.no_grad():
         weight += delta
         expected = encoder(ids).last_hidden_state
         weight -= delta
     torch.testing.assert_close(
-        LazyCLIPTextModel(source).with_updates({1: delta}).final_states(ids).float(), expected, atol=1e-5, rtol=1e-4
+        LazyCLIPTextModel(source).with_updates({OutputProjection(1, of_mlp): delta}).final_states(ids).float(),
+        expected,
+        atol=1e-5,
+        rtol=1e-4,
     )
+
+
+def test_mlp_reads_what_it_reads_in_transformers_after_an_edited_attention(
+    source: TextEncoder, encoder: CLIPTextModel, builder: PromptBuilder
+) -> None:
+    layer, ids, seen = encoder.encoder.layers[1], builder.token_ids(TEXTS), dict[str, torch.Tensor]()
+    weight, delta = layer.self_attn.out_proj.weight, 0.1 * torch.randn(64, 64, dtype=torch.float64)
+    modules = {"keys": layer.mlp.fc2, "stream": layer.layer_norm2}
+    handles = [
+        module.register_forward_pre_hook(lambda _, inputs, name=name: seen.update({name: inputs[0]}))
+        for name, module in modules.items()
+    ]
+    with torch.no_grad():
+        weight += delta
+        encoder(ids)
+        weight -= delta
+    for handle in handles:
+        handle.remove()
+    model = LazyCLIPTextModel(source)
+    site = Site(model, model.with_updates({OutputProjection(1): delta}), OutputProjection(1, of_mlp=True))
+    keys, stream = site.inputs_at(model.hidden_states_before(ids, 1), all_positions(ids))
+    torch.testing.assert_close(keys.float(), seen["keys"].flatten(0, 1), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(stream, seen["stream"].flatten(0, 1), atol=1e-5, rtol=1e-5)
 
 
 def test_keys_at_selected_positions_equal_those_computed_everywhere(

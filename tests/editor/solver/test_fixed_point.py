@@ -21,7 +21,7 @@ def statistics(seed: int) -> Statistics:
 
 
 def sum_of(parts: list[FixedPointStatistics], step: float) -> FixedPointStatistics:
-    return FixedPointStatistics.zeros(WIDTH, step).add_and_subtract(parts, ())
+    return FixedPointStatistics.zeros((WIDTH, WIDTH), step).add_and_subtract(parts, ())
 
 
 def identical(left: FixedPointStatistics, right: FixedPointStatistics) -> bool:

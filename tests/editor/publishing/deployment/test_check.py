@@ -53,12 +53,11 @@ def audit(report: AuditReport, updates: list[TensorUpdate]) -> AuditReport:
     """The report of the removal of the fox."""
     prompts = [pair.concept.text for pair in open_prompt_builder(WEIGHTS).edit_pairs(FOX)]
     fox = RemovalRecord(**(dict(report.removals[0]) | {"concept": "fox", "edit_prompts": prompts}))
-    layers = {update.name: 0 for update in updates}
     found = {
         "model": report.model.model_copy(update={"files": model_digests(open_checkpoint(WEIGHTS))}),
         "removals": [fox],
         "tensors": [tensor_record(update) for update in updates],
-        "canaries": make_canaries(open_checkpoint(WEIGHTS), [fox], updates, layers),
+        "canaries": make_canaries(open_checkpoint(WEIGHTS), [fox], updates),
     }
     return report.model_copy(update=found)
 
