@@ -31,6 +31,9 @@ WORD_WEIGHT = 0.2
 """Weight of the words of a prompt relative to EOS and to the padding, to which a denoiser attends most."""
 RETAIN_PROMPTS = 1200
 """Twice as many preserve no more; half as many let a joint removal of ten objects spoil half as many again of its images."""
+LATER_EFFECT_TOLERANCE = 0.1
+"""Share of the effect that the factors of a map after the first edited one may leave out. For a style it halves their rank, to
+one that a LoRA can have, and changes the residual and the drift by less than 0.002."""
 ROLE_WEIGHTS = RoleWeights(subject=WORD_WEIGHT, trailing=WORD_WEIGHT, max_padding_positions=MAX_PADDING_POSITIONS)
 
 
@@ -116,8 +119,9 @@ class Site:
         return RELATIVE_RIDGE
 
     @property
-    def effect_tolerance(self) -> None:
+    def effect_tolerance(self) -> float | None:
         """See `EditSite`."""
+        return LATER_EFFECT_TOLERANCE if self.follows_edits else None
 
     @property
     def max_retain_prompts(self) -> int:

@@ -9,9 +9,11 @@ from torch import Tensor
 from editor.checkpoints import OutputProjection, TextEncoder
 from editor.jobs.forecast import update_by_projection
 from editor.methods.config import MethodConfig
+from editor.methods.default import solve
 from editor.methods.encoder_edit import edit_encoder
 from editor.methods.layer_edit import LayerEdit
 from editor.prompts import Concept, Destination, PromptBuilder, ResolvedRemoval, TokenizedPrompt
+from editor.sites import key_value_pairs
 from editor.sites.key_value_pairs import Site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
@@ -92,3 +94,16 @@ def test_distances_at_a_later_map_count_from_the_unedited_encoder(source: TextEn
 def test_published_methods_aim_at_every_layer_as_at_the_first() -> None:
     assert MethodConfig("uce").for_later_maps == MethodConfig("uce")
     assert MethodConfig().for_later_maps == MethodConfig(aim="residual")
+
+
+def test_factors_of_a_second_map_have_a_lower_rank_and_nearly_the_same_effect(
+    second_map: LayerEdit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = solve(second_map)
+    monkeypatch.setattr(key_value_pairs, "LATER_EFFECT_TOLERANCE", 1e-4)
+    long = solve(second_map)
+    assert short.up.shape[1] < long.up.shape[1]
+    held_out = second_map.held_out
+    assert held_out.residual(short.up, short.down) == pytest.approx(held_out.residual(long.up, long.down), abs=0.01)
+    drifts = [float(held_out.drift(one.up, one.down).mean()) for one in (short, long)]
+    assert drifts[0] == pytest.approx(drifts[1], abs=0.01)
