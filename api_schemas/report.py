@@ -205,6 +205,11 @@ class SolveRecord(ReportModel):
     objective: ObjectiveRecord | None = Field(None, description="None for other methods than `default`.")
     trade_off: list[TradeOffPoint]
 
+    @property
+    def sublayer(self) -> Literal["self_attention", "mlp"]:
+        """The part of the layer that was changed, as the sites of a trace name it."""
+        return "mlp" if self.of_mlp else "self_attention"
+
     _read_preset = model_validator(mode="before")(rename_preset)
 
 

@@ -31,9 +31,14 @@ from editor.methods.name_coverage import covered_names
 from editor.methods.tensor_edits import MAX_LISTED_PROMPTS, Edit
 from editor.prompts import PromptBuilder, ResolvedRemoval, pair_encoders
 from editor.prompts.name_expansion import ConceptName
+from editor.sites.final_states import EncoderUpdates
 
 if TYPE_CHECKING:
     from editor.judging.judge import Judge
+
+
+UpdatedEncoder = tuple[TextEncoder, PromptBuilder, EncoderUpdates]
+"""A text encoder, its prompt builder, and the updates of its maps."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,9 @@ def run_edit(
                 *solve_denoiser(*place, request.options, adjustments),
             ]
     with step(0.8, 0.1):
-        compared = candidates or [[] for _ in removals]
+        compared, updated = candidates or [[] for _ in removals], updated_encoders(model, edits)
         records = [
-            removal_record(request, model, removal, removed, edits, judge).model_copy(update={"candidates": own})
+            removal_record(request, model, removal, removed, updated, judge).model_copy(update={"candidates": own})
             for removal, own in track(list(zip(removals, compared, strict=True)))
         ]
     with step(0.9, 0.1):
@@ -148,19 +153,28 @@ def add_forecasts(model: Model, edits: Sequence[Edit], removed: Sequence[Resolve
     return records + [edit.record for edit in shared_edits(edits)]
 
 
+def updated_encoders(model: Model, edits: Sequence[Edit]) -> list[UpdatedEncoder]:
+    """Return the edited text encoders."""
+    return [
+        (encoder, builder, update_by_projection(own))
+        for encoder, builder in pair_encoders(model.checkpoint, model.prompt_builders)
+        if (own := edits_of(encoder, edits))
+    ]
+
+
 def removal_record(
     request: EditRequest,
     model: Model,
     removal: ResolvedRemoval,
     removed: Sequence[ResolvedRemoval],
-    edits: Sequence[Edit],
+    updated: Sequence[UpdatedEncoder],
     judge: "Judge | None",
 ) -> RemovalRecord:
     """Describe a removal for the report."""
     prompts = model.prompts
     released = request.options.method == "diff_quickfix"
     pairs = prompts.diff_quickfix_pairs(removal) if released else prompts.edit_pairs(removal)
-    covered = covered_by_all_encoders(request, model, removal, edits)
+    covered = covered_by_all_encoders(request, model, removal, updated)
     names = prompts.expand(removal).names
     return RemovalRecord(
         concept=removal.concept.name,
@@ -176,14 +190,10 @@ def removal_record(
 
 
 def covered_by_all_encoders(
-    request: EditRequest, model: Model, removal: ResolvedRemoval, edits: Sequence[Edit]
+    request: EditRequest, model: Model, removal: ResolvedRemoval, updated: Sequence[UpdatedEncoder]
 ) -> set[ConceptName]:
     """Return the names that the edits of every text encoder cover."""
-    by_encoder = [
-        covered_names(encoder, builder, update_by_projection(edits_of(encoder, edits)), removal, request.options.aim)
-        for encoder, builder in pair_encoders(model.checkpoint, model.prompt_builders)
-        if edits_of(encoder, edits)
-    ]
+    by_encoder = [covered_names(*encoder, removal, request.options.aim) for encoder in updated]
     return set.intersection(*map(set, by_encoder)) if by_encoder else set(model.prompts.expand(removal).names)
 
 

@@ -7,7 +7,7 @@ measured to attend most (see the results page).
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -18,8 +18,8 @@ from editor.checkpoints.key_mapping import FIRST_LAYER
 from editor.io.progress import step, track
 from editor.methods.layer_edit import LayerEdit, RemovalWeights
 from editor.prompts import PromptBuilder, TokenizedPrompt
-from editor.sites.final_states import SampledPrompts, final_states_before_and_after
-from editor.sites.key_value_pairs import Site, retained_keys
+from editor.sites.final_states import EncoderUpdates, SampledPrompts, final_states_before_and_after
+from editor.sites.key_value_pairs import open_site, retained_keys
 from editor.sites.layer_reader import fast_weight_dtype
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.least_squares import cholesky
@@ -43,7 +43,7 @@ DROP_MIDPOINT, DROP_STEEPNESS = 0.603, 8.4
 def forecast_collateral(
     source: TextEncoder,
     builder: PromptBuilder,
-    deltas: Mapping[OutputProjection, Tensor],
+    deltas: EncoderUpdates,
     texts: Sequence[str],
     *,
     quick: bool = False,
@@ -60,8 +60,8 @@ def forecast_collateral(
         texts: the prompts.
         quick: compute the movement of only as many prompts as ``QUICK_OPERATIONS`` allows, those that change most.
     """
-    prompts = builder.tokenize_all(texts)
-    changes = torch.stack([output_change(source, projection, deltas, prompts) for projection in deltas]).amax(0)
+    prompts, model = builder.tokenize_all(texts), LazyCLIPTextModel(source)
+    changes = torch.stack([output_change(model, projection, deltas, prompts) for projection in deltas]).amax(0)
     worst = changes.argsort(descending=True, stable=True).tolist()
     exact = count_operations(source, SampledPrompts.of(prompts)) <= EXACT_OPERATIONS
     if quick and not exact:
@@ -99,15 +99,13 @@ def affordable_prompts(source: TextEncoder, prompts: SampledPrompts) -> int:
 
 
 def output_change(
-    source: TextEncoder,
+    model: LazyCLIPTextModel,
     projection: OutputProjection,
-    deltas: Mapping[OutputProjection, Tensor],
+    deltas: EncoderUpdates,
     prompts: Sequence[TokenizedPrompt],
 ) -> Tensor:
     """Return the relative change of a map's values by its own update, (prompts,)."""
-    model = LazyCLIPTextModel(source)
-    earlier = {one: delta for one, delta in deltas.items() if one < projection}
-    site = Site(model, model.with_updates(earlier), projection)
+    site = open_site(model, deltas, projection)
     retained = retained_keys(site, prompts)
     changes, outputs = retained.keys @ deltas[projection].T, retained.keys @ site.weight.T
     return retained.prompt_norms(changes) / retained.prompt_norms(outputs)
@@ -115,7 +113,7 @@ def output_change(
 
 def final_state_movement(
     source: TextEncoder,
-    deltas: Mapping[OutputProjection, Tensor],
+    deltas: EncoderUpdates,
     prompts: Sequence[TokenizedPrompt],
     paddings: int | None = None,
 ) -> Tensor:
@@ -132,9 +130,7 @@ def final_state_movement(
     )
 
 
-def _batch_movement(
-    source: TextEncoder, deltas: Mapping[OutputProjection, Tensor], prompts: SampledPrompts, dtype: torch.dtype
-) -> Tensor:
+def _batch_movement(source: TextEncoder, deltas: EncoderUpdates, prompts: SampledPrompts, dtype: torch.dtype) -> Tensor:
     before, after = final_states_before_and_after(source, deltas, prompts, dtype)
     squares = ((states.square().sum(2) * prompts.padding_weights).sum(1) for states in (after - before, before))
     return torch.div(*squares).sqrt()

@@ -62,7 +62,7 @@ def spread_layers(method: MethodConfig, removals: Sequence[ResolvedRemoval], lay
     if not (allowed and enough and len(removals) <= MAX_SPREAD_REMOVALS):
         return method
     chosen = tuple(range(min(SPREAD_LAYERS, layers)))
-    edits_mlps = method.aim != "last_layer"  # which reaches the last layer from an attention's output only
+    edits_mlps = method.aim != "last_layer"  # This aim is defined for attention outputs only.
     spread = "a style is" if has_style else f"{len(removals)} removals are"
     where = f"{len(chosen)} layers{' and their MLPs' if edits_mlps else ''}"
     return replace(method, layers=chosen, edits_mlps=edits_mlps, layer_choice=f"{spread} spread over {where}")

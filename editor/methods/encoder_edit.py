@@ -15,7 +15,7 @@ from editor.methods.registry import SOLVERS
 from editor.methods.solution import Solution
 from editor.methods.tensor_edits import TensorEdit, make_record
 from editor.prompts import PromptBuilder, ResolvedRemoval
-from editor.sites.key_value_pairs import Site
+from editor.sites.key_value_pairs import Site, open_site
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.tensor_cache import NULL_CACHE, TensorCache
 
@@ -55,7 +55,7 @@ def edit_encoder(
     updates: dict[OutputProjection, Tensor] = {}
     edits = []
     for projection in track(projections):
-        site = Site(model, model.with_updates(updates), projection)
+        site = open_site(model, updates, projection)
         edit = LayerEdit(site, builder, composed, method, NULL_CACHE if updates else cache, reported, adjustments)
         solution = SOLVERS[method.name](edit)
         if projection != projections[-1]:

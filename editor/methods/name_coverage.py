@@ -1,16 +1,17 @@
 """Which names of a concept an edit covers: those that are about as far gone as the concept itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import chain
 
 import torch
 from torch import Tensor
 
-from editor.checkpoints import OutputProjection, TextEncoder
+from editor.checkpoints import TextEncoder
 from editor.prompts import PromptBuilder, ResolvedRemoval
 from editor.prompts.name_expansion import ConceptName
 from editor.prompts.templates import evenly_spaced
-from editor.sites.key_value_pairs import Aim, Site, regression_rows
+from editor.sites.final_states import EncoderUpdates
+from editor.sites.key_value_pairs import Aim, Site, open_site, regression_rows
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
 COVERAGE_TOLERANCE = 0.1
@@ -22,7 +23,7 @@ COVERAGE_PROMPTS = 8
 def covered_names(
     source: TextEncoder,
     builder: PromptBuilder,
-    deltas: Mapping[OutputProjection, Tensor],
+    deltas: EncoderUpdates,
     removal: ResolvedRemoval,
     aim: Aim,
 ) -> list[ConceptName]:
@@ -35,8 +36,8 @@ def covered_names(
         removal: the removal.
         aim: the activation that the updates match.
     """
-    model, last = LazyCLIPTextModel(source), max(deltas)
-    site = Site(model, model.with_updates({one: delta for one, delta in deltas.items() if one < last}), last)
+    last = max(deltas)
+    site = open_site(LazyCLIPTextModel(source), deltas, last)
     names = builder.expand(removal).names
     remaining = remaining_shares(site, builder, deltas[last], removal, names, aim)
     return [name for name, share in zip(names, remaining, strict=True) if share <= remaining[0] + COVERAGE_TOLERANCE]

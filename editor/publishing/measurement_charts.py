@@ -168,7 +168,7 @@ def strip_frame(axes: Axes) -> None:
 def edited_sites(report: AuditReport, trace: TraceRecord) -> list[str]:
     """Return the edited sites of the traced text encoder, as ``layer 0 self_attention``."""
     own = (solve for solve in report.solves if solve.component == trace.component)
-    return [f"layer {solve.layer} {'mlp' if solve.of_mlp else 'self_attention'}" for solve in own]
+    return [f"layer {solve.layer} {solve.sublayer}" for solve in own]
 
 
 def trace_heatmap(trace: TraceRecord, removal: RemovalRecord, edited: Collection[str]) -> Chart:

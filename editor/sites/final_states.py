@@ -23,9 +23,11 @@ from editor.sites.clip_mlp import apply_linear
 from editor.sites.layer_reader import CLIPLayer, LayerReader
 
 FINAL_NORM = "text_model.final_layer_norm."
+EncoderUpdates = Mapping[OutputProjection, Tensor]
+"""dW of each edited map of a text encoder."""
 LayerUpdates = tuple[Tensor | None, Tensor | None]
 """dW of the output projections of a layer's attention and of its MLP."""
-NO_UPDATES: Mapping[OutputProjection, Tensor] = {}
+NO_UPDATES: EncoderUpdates = {}
 PROMPT_CHUNK = 64
 """Prompts whose attention is computed at a time."""
 
@@ -116,7 +118,7 @@ class SampledPrompts:
 
 @torch.no_grad()
 def final_states_before_and_after(
-    source: TextEncoder, updates: Mapping[OutputProjection, Tensor], prompts: SampledPrompts, weight_dtype: torch.dtype
+    source: TextEncoder, updates: EncoderUpdates, prompts: SampledPrompts, weight_dtype: torch.dtype
 ) -> tuple[Tensor, Tensor]:
     """Return the final hidden states without and with updates, (prompts, slots, d) each.
 
@@ -144,7 +146,7 @@ def states_after(
     source: TextEncoder,
     prompts: SampledPrompts,
     layers: int,
-    updates: Mapping[OutputProjection, Tensor] = NO_UPDATES,
+    updates: EncoderUpdates = NO_UPDATES,
     earlier: tuple[int, Tensor] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the hidden states after some layers, without the final norm.
@@ -196,7 +198,7 @@ def layer_output(
     return stream + edited_output(block.mlp.keys(stream), block.mlp.fc2, updates[1], rows)
 
 
-def layer_updates(updates: Mapping[OutputProjection, Tensor], layer: int) -> LayerUpdates:
+def layer_updates(updates: EncoderUpdates, layer: int) -> LayerUpdates:
     """Return dW of a layer's attention and of its MLP."""
     return updates.get(OutputProjection(layer)), updates.get(OutputProjection(layer, of_mlp=True))
 

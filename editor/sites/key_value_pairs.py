@@ -16,7 +16,7 @@ from editor.prompts.token_alignment import RoleWeights
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.embedding_cache import EmbeddingCache
 from editor.sites.final_state_matching import match_final_states
-from editor.sites.final_states import SampledPrompts
+from editor.sites.final_states import EncoderUpdates, SampledPrompts
 from editor.sites.lazy_clip import LazyCLIPTextModel
 from editor.solver.normal_equations import RELATIVE_RIDGE
 from editor.solver.regression import RegressionRows, RetainedKeys
@@ -140,7 +140,7 @@ class Site:
 
     def prefetch(self, prompts: Sequence[TokenizedPrompt]) -> None:
         """See `EditSite`. Embeds and projects all first-layer inputs in one batch, much faster than one by one."""
-        self.base.embed(torch.stack([prompt.ids for prompt in prompts]))
+        self.base.embed(ids_of(prompts))
 
     def protected_keys(self, null: TokenizedPrompt, pins: Sequence[TokenizedPrompt]) -> tuple[Tensor, Tensor]:
         """See `EditSite`."""
@@ -195,13 +195,19 @@ class Site:
         return keys.double(), stream
 
 
+def open_site(model: LazyCLIPTextModel, updates: EncoderUpdates, projection: OutputProjection) -> Site:
+    """Return the site of a map in a text encoder with the updates of the maps before it."""
+    earlier = {one: update for one, update in updates.items() if one < projection}
+    return Site(model, model.with_updates(earlier), projection)
+
+
 def input_states(model: LazyCLIPTextModel, prompts: Sequence[TokenizedPrompt], layer: int) -> HiddenStates:
     """Return the input of a layer for prompts.
 
     After the first layer, a state in the padding stands for a run of positions, unless the prompt is empty: there, states
     change along the padding.
     """
-    ids = torch.stack([prompt.ids for prompt in prompts])
+    ids = ids_of(prompts)
     if layer == 0:
         return model.embed(ids)
     values, rows = torch.empty(0, model.source.width), torch.empty_like(ids)

@@ -4,7 +4,7 @@ It computes in float32, as the pipeline does; the solver converts keys to float6
 embeddings of the tokens at hand, the position embeddings and the layer's attention.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -17,6 +17,7 @@ from editor.io.progress import check_canceled
 from editor.sites.clip_attention import CLIPAttention, HiddenStates, TokenPositions, unique_prefixes
 from editor.sites.clip_mlp import CLIPMLP
 from editor.sites.embedding_cache import EmbeddingCache
+from editor.sites.final_states import EncoderUpdates
 from editor.sites.states_cache import StatesCache
 
 LAYER_PREFIX = "text_model.encoder.layers.{}."
@@ -31,7 +32,7 @@ class LazyCLIPTextModel:
     """A CLIP text encoder, optionally with updates added to output projections of its layers."""
 
     source: TextEncoder
-    updates: Mapping[OutputProjection, Tensor] = field(default_factory=dict)
+    updates: EncoderUpdates = field(default_factory=dict)
     """dW of each edited map."""
     dtype: torch.dtype = torch.float32
     tensors: dict[str, Any] = field(default_factory=dict)
@@ -43,7 +44,7 @@ class LazyCLIPTextModel:
     float32_model: "LazyCLIPTextModel | None" = None
     """The float32 model that a float64 one was made from."""
 
-    def with_updates(self, updates: Mapping[OutputProjection, Tensor]) -> "LazyCLIPTextModel":
+    def with_updates(self, updates: EncoderUpdates) -> "LazyCLIPTextModel":
         """Return the encoder with other updates."""
         return replace(self, updates=dict(updates))
 

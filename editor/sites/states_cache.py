@@ -1,16 +1,14 @@
 """Hidden states of prompts, kept so that the edit of a later map continues from them instead of from the embeddings."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from editor.checkpoints import OutputProjection, TextEncoder
-from editor.sites.final_states import SampledPrompts, states_after
+from editor.checkpoints import TextEncoder
+from editor.sites.final_states import EncoderUpdates, SampledPrompts, states_after
 
 MAX_CACHED_BYTES = 2**30
 """States that are kept of one encoder; those that exceed it are computed each time."""
-Updates = Mapping[OutputProjection, Tensor]
 
 
 @dataclass(frozen=True)
@@ -18,12 +16,12 @@ class CachedStates:
     """The distinct hidden states of some prompts after some layers."""
 
     layers: int
-    updates: Updates
+    updates: EncoderUpdates
     """dW of the edited maps in these layers."""
     states: Tensor
     """(distinct, d)."""
 
-    def leads_to(self, layers: int, updates: Updates) -> bool:
+    def leads_to(self, layers: int, updates: EncoderUpdates) -> bool:
         """Return whether the states after more layers, or as many, with some updates follow from these."""
         earlier = updates_before(updates, self.layers)
         same = earlier.keys() == self.updates.keys() and all(earlier[one] is self.updates[one] for one in earlier)
@@ -32,15 +30,15 @@ class CachedStates:
 
 @dataclass
 class StatesCache:
-    """The latest states of each list of prompts, with and without updates."""
+    """The latest states at some positions of each list of prompts, with and without updates."""
 
-    found: dict[tuple[bytes, bool], CachedStates] = field(default_factory=dict)
+    found: dict[tuple[bytes, bytes, bool], CachedStates] = field(default_factory=dict)
 
     def states_after(
-        self, source: TextEncoder, prompts: SampledPrompts, layers: int, updates: Updates
+        self, source: TextEncoder, prompts: SampledPrompts, layers: int, updates: EncoderUpdates
     ) -> tuple[Tensor, Tensor]:
         """Return the hidden states after some layers as `editor.sites.final_states.states_after` does, bit by bit."""
-        key = (prompts.ids.numpy().tobytes(), bool(updates))
+        key = (prompts.ids.numpy().tobytes(), prompts.positions.numpy().tobytes(), bool(updates))
         cached = self.found.get(key)
         earlier = (cached.layers, cached.states) if cached and cached.leads_to(layers, updates) else None
         states, index = states_after(source, prompts, layers, updates, earlier)
@@ -50,6 +48,6 @@ class StatesCache:
         return states, index
 
 
-def updates_before(updates: Updates, layer: int) -> Updates:
+def updates_before(updates: EncoderUpdates, layer: int) -> EncoderUpdates:
     """Return the updates in the layers before one."""
     return {projection: update for projection, update in updates.items() if projection.layer < layer}

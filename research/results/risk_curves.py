@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from torch import Tensor
 
 from api_schemas.edits import EditOptions
-from editor.checkpoints import OUT_PROJ, OutputProjection
+from editor.checkpoints import OutputProjection
 from editor.checkpoints.tensor_update import TensorUpdate, make_tensor_update
 from editor.emoji.locate import EMBEDDED_MODELS
 from editor.emoji.vocabulary import DEFAULT_STYLE, OBJECT_NAMES, STYLES
@@ -122,7 +122,7 @@ class CurveStudy:
         if isinstance(self.site, StreamSite):
             return self.site.weights.updates(self.site.weights.to_stream_space(up), down)
         assert isinstance(self.site, Site)
-        return [make_tensor_update(self.site.base.source, OUT_PROJ.format(layer=0), up, down)]
+        return [make_tensor_update(self.site.base.source, self.site.projection.weight_name, up, down)]
 
     @property
     def kinds(self) -> tuple[ConceptKind, ...]:

@@ -181,7 +181,7 @@ def word_cell(share: float) -> WordCell:
 def edited_sites(report: AuditReport, trace: TraceRecord) -> set[tuple[str, int]]:
     """Return the kind and the layer of each edited site of the traced text encoder."""
     own = (solve for solve in report.solves if solve.component == trace.component)
-    return {("mlp" if solve.of_mlp else "self_attention", solve.layer) for solve in own if solve.layer is not None}
+    return {(solve.sublayer, solve.layer) for solve in own if solve.layer is not None}
 
 
 SITE_ROWS = {"self_attention": "attention", "mlp": "MLP"}

@@ -1,7 +1,7 @@
 """Canaries: prompts whose hidden states distinguish the edited text encoder from the original in any precision."""
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import gcd
 
 import numpy as np
@@ -15,7 +15,7 @@ from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.prompts import TokenizedPrompt
 from editor.prompts.templates import evenly_spaced
 from editor.publishing.deployment.encoder_readers import tokenize
-from editor.sites.final_states import SampledPrompts, final_states_before_and_after
+from editor.sites.final_states import EncoderUpdates, SampledPrompts, final_states_before_and_after
 
 CANARIES_PER_REMOVAL, MAX_CANARIES = 4, 48
 """Canary prompts of each removal, and of all removals together."""
@@ -65,7 +65,7 @@ def rounded_updates(encoder: TextEncoder, updates: Sequence[TensorUpdate]) -> di
 
 
 def encoder_canaries(
-    encoder: TextEncoder, asked: Sequence[tuple[int, str]], edits: Mapping[OutputProjection, Tensor]
+    encoder: TextEncoder, asked: Sequence[tuple[int, str]], edits: EncoderUpdates
 ) -> list[CanaryRecord]:
     """Record the canaries of one text encoder."""
     before, after = states_at_eos(encoder, [prompt for _, prompt in asked], edits)
@@ -77,9 +77,7 @@ def encoder_canaries(
     ]
 
 
-def states_at_eos(
-    encoder: TextEncoder, prompts: Sequence[str], edits: Mapping[OutputProjection, Tensor]
-) -> tuple[Tensor, Tensor]:
+def states_at_eos(encoder: TextEncoder, prompts: Sequence[str], edits: EncoderUpdates) -> tuple[Tensor, Tensor]:
     """Return the final hidden states at EOS without and with edits, (prompts, width) each, as :class:`StoredEncoder`."""
     ids, ends = tokenize(open_prompt_tokenizer(encoder), prompts)
     tokenized = [TokenizedPrompt(*row) for row in zip(prompts, ids, ends.tolist(), strict=True)]

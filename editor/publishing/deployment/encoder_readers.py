@@ -1,16 +1,17 @@
 """Read a text encoder on disk or in memory: the states of prompts, and tensors by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from editor.checkpoints import Denoiser, OutputProjection, TextEncoder
+from editor.checkpoints import Denoiser, TextEncoder
 from editor.checkpoints.tokenizers import open_prompt_tokenizer
 from editor.errors import CheckpointError
 from editor.prompts.textual_inversion import expand_all
+from editor.sites.final_states import EncoderUpdates
 from editor.sites.lazy_clip import LazyCLIPTextModel
 
 
@@ -32,7 +33,7 @@ class StoredEncoder:
     """A text encoder on disk, read tensor by tensor. ``edits``: updates of output projections."""
 
     encoder: TextEncoder
-    edits: Mapping[OutputProjection, Tensor] = field(default_factory=dict)
+    edits: EncoderUpdates = field(default_factory=dict)
 
     def states(self, prompts: Sequence[str]) -> Tensor:
         """See :class:`EncoderReader`."""

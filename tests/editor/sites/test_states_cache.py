@@ -7,7 +7,7 @@ from torch import Tensor
 from editor.checkpoints import OutputProjection, TextEncoder
 from editor.prompts import PromptBuilder
 from editor.sites import states_cache
-from editor.sites.final_states import SampledPrompts, states_after
+from editor.sites.final_states import EncoderUpdates, SampledPrompts, states_after
 from editor.sites.states_cache import StatesCache
 
 TEXTS = ["", "a fox", "an image of a lady beetle, noto style on a blue background"]
@@ -25,7 +25,7 @@ def random_update(source: TextEncoder, projection: OutputProjection, seed: int) 
 
 
 def assert_equals_fresh_states(
-    cache: StatesCache, source: TextEncoder, prompts: SampledPrompts, layers: int, updates: states_cache.Updates
+    cache: StatesCache, source: TextEncoder, prompts: SampledPrompts, layers: int, updates: EncoderUpdates
 ) -> None:
     found = cache.states_after(source, prompts, layers, updates)
     for one, other in zip(found, states_after(source, prompts, layers, updates), strict=True):
@@ -48,6 +48,14 @@ def test_states_equal_fresh_ones_whatever_was_asked_before(source: TextEncoder, 
         (3, {}),
     ):
         assert_equals_fresh_states(cache, source, prompts, layers, updates)
+
+
+def test_states_at_other_positions_are_not_mixed(
+    source: TextEncoder, builder: PromptBuilder, prompts: SampledPrompts
+) -> None:
+    cache, fewer = StatesCache(), SampledPrompts.of(builder.tokenize_all(TEXTS), 2)
+    for one in (prompts, fewer, prompts):
+        assert_equals_fresh_states(cache, source, one, 2, {})
 
 
 def test_layers_that_were_passed_before_are_not_passed_again(
